@@ -1,0 +1,1 @@
+"""Differential and interoperability tests against real peers: Kamailio, sngrep, SIPp and tshark."""

@@ -1,0 +1,98 @@
+"""The product under test, started from its command line: a pipe of two stages, and the service."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .processes import WAIT_S, free_udp_port, running, udp_is_bound, wait_until
+from .tables import Database
+
+_ROOT = Path(__file__).resolve().parents[2]
+_ENV = {"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+_SIPCAP = (sys.executable, "-m", "sipcap")
+
+_MODES = """\
+[sipcap]
+capture_on = 1
+db_url = sqlite:///{database}
+batch_interval = 0.05
+control_socket = {folder}/sipcap.sock
+spool = {folder}/spool
+
+[listen:hep]
+mode = hep
+listen = udp:127.0.0.1:{port}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A running sipcap that listens to HEP and stores."""
+
+    port: int
+    database: Database
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    wait_until(lambda: process.poll() is not None or udp_is_bound(port), f"sipcap on port {port}")
+    if process.poll() is not None:
+        raise RuntimeError(f"sipcap did not start:\n{log.read_text(errors='replace')}")
+
+
+@contextlib.contextmanager
+def piping(folder: Path, listen_options: Sequence[str] = ()) -> Iterator[Product]:
+    """Run ``sipcap listen | sipcap store`` into a SQLite file in *folder*."""
+    folder.mkdir(parents=True, exist_ok=True)
+    database, port, log = folder / "product.db", free_udp_port(), folder / "listen.log"
+    listen = [*_SIPCAP, "listen", "--listen", f"udp:127.0.0.1:{port}", "--format", "json", *listen_options]
+    store = [*_SIPCAP, "store", "--db-url", f"sqlite:///{database}", "--batch-interval", "0.05"]
+    reader, writer = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), ("rb", "wb"), strict=True))
+    with contextlib.ExitStack() as stack:
+        # Entered in this order, so that the listener ends first and the store reads to the end of its input.
+        with reader:
+            stack.enter_context(running(store, folder / "store.log", stdin=reader, env=_ENV))
+        with writer:
+            process = stack.enter_context(running(listen, log, stdout=writer, env=_ENV))
+        _await_port(process, port, log)
+        yield Product(port, Database(database))
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[Product]:
+    """Run ``sipcap run`` into a SQLite file in *folder*."""
+    folder.mkdir(parents=True, exist_ok=True)
+    database, port, log = folder / "product.db", free_udp_port(), folder / "run.log"
+    modes = folder / "modes.ini"
+    modes.write_text(_MODES.format(database=database, port=port, folder=folder), encoding="utf-8")
+    with running([*_SIPCAP, "run", "--config", str(modes)], log, env=_ENV) as process:
+        _await_port(process, port, log)
+        yield Product(port, Database(database))
+
+
+def replay(capture: Path) -> list[dict[str, Any]]:
+    """Return the records that ``sipcap replay`` reads out of *capture*."""
+    done = subprocess.run(
+        [*_SIPCAP, "replay", str(capture)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, **_ENV},
+        check=True,
+        timeout=WAIT_S,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def knows(command: str) -> bool:
+    """Tell whether the product has the subcommand already."""
+    done = subprocess.run(
+        [*_SIPCAP, command, "--help"], capture_output=True, env={**os.environ, **_ENV}, check=False, timeout=WAIT_S
+    )
+    return done.returncode == 0
