@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from . import calls, corpus, variations
+from . import calls, corpus, grammar, variations
 from .hep import TCP, TLS, Envelope, encode
 from .messages import BASE
 
@@ -51,6 +51,8 @@ def _unnumbered() -> Iterator[Case]:
     for call in calls.generate():
         for number, (envelope, payload) in enumerate(call.messages, start=1):
             yield Case(f"{call.name}: message {number}", payload, envelope)
+    for name, payload in grammar.spellings():
+        yield Case(f"spelling: {name}", payload, Envelope())
     yield from _envelopes()
 
 

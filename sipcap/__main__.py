@@ -1,0 +1,5 @@
+"""``python -m sipcap`` is ``sipcap``."""
+
+from sipcap.cli.main import main
+
+main()

@@ -1,0 +1,76 @@
+"""Every exception of sipcap, with the exit code that it ends a command with (design 1.1)."""
+
+from __future__ import annotations
+
+
+class SipcapError(Exception):
+    """Base of all expected failures; its text is one line that a user can act on."""
+
+    exit_code = 70
+
+
+class CannotStart(SipcapError):
+    """The command cannot begin: configuration, driver, bind, connect, permission."""
+
+    exit_code = 3
+
+
+class InputError(SipcapError):
+    """The input is not what it says it is."""
+
+    exit_code = 4
+
+
+class Unwritten(SipcapError):
+    """Records were read that could not be written anywhere."""
+
+    exit_code = 5
+
+
+class ControlError(SipcapError):
+    """The control socket cannot be reached, or it refused."""
+
+    exit_code = 6
+
+
+class DecodeError(Exception):
+    """Bytes that are not what they should be.
+
+    It never ends a command: whoever decodes counts it under ``rejected{reason}``.
+
+    Args:
+        reason: one fixed lower-case token, fit for a counter's label.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SinkError(SipcapError):
+    """A database refused or lost a batch; nothing of that batch was stored.
+
+    Args:
+        text: what happened, without secrets.
+        transient: True if the same batch may succeed later.
+    """
+
+    exit_code = 5
+
+    def __init__(self, text: str, *, transient: bool) -> None:
+        super().__init__(text)
+        self.transient = transient
+
+
+EXIT_CODES: dict[int, str] = {
+    0: "done, also when the reader of the output went away",
+    1: "a finite job finished, but something was rejected, dropped or not found",
+    2: "the command line is wrong",
+    3: "cannot start: configuration, driver, bind, connect, permission",
+    4: "the input is not what it says it is",
+    5: "records remain unwritten",
+    6: "the control socket cannot be reached or refused",
+    70: "a bug in sipcap",
+    130: "stopped by SIGINT before the end of a finite job",
+    143: "stopped by SIGTERM before the end of a finite job",
+}

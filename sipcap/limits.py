@@ -1,0 +1,80 @@
+"""Every bound and default port, each with the reason for its value."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HEP_PORT: Final = 9060
+"""The port that HEP agents send to by default (HOMER, heplify, siptrace examples)."""
+
+MAX_DATAGRAM_BYTES: Final = 65_535
+"""The largest UDP payload fits; a HEPv3 total length has 16 bits as well."""
+
+MAX_INFLATED_BYTES: Final = 1 << 20
+"""Chunk 0x0010 may inflate to this much; larger is a bomb, not a SIP message."""
+
+MAX_HEP_PER_DATAGRAM: Final = 64
+"""HEP messages in one datagram; voipmonitor packs a few."""
+
+MAX_VENDOR_CHUNKS: Final = 64
+"""Vendor and unknown chunks kept of one HEP message."""
+
+MAX_SIP_HEADERS: Final = 1_000
+"""Header lines looked at; the rest stays in ``msg`` only (a 64 KB message of ``a:\\n`` lines has 20,000)."""
+
+MAX_ALEG_HEADERS: Final = 16
+"""Names in ``callid_aleg_header``, as in the module (spec 1.5)."""
+
+MAX_LINE_BYTES: Final = 8 << 20
+"""One NDJSON record; a 1 MiB message needs at most 6 times that as JSON escapes."""
+
+MAX_STREAM_CONNECTIONS: Final = 4_096
+"""HEP connections at a time and process; further ones are closed at once and counted."""
+
+STREAM_BUFFER_BYTES: Final = 64 << 10
+"""Undecoded bytes kept of one HEP connection: one frame at most."""
+
+STREAM_RESYNC_BYTES: Final = 64 << 10
+"""Bytes skipped on one HEP connection while looking for the next frame before it is closed."""
+
+STREAM_IDLE_S: Final = 60.0
+"""A peer that stops in the middle of a frame, or of the TLS handshake, is closed after this."""
+
+SOCKET_BATCH: Final = 256
+"""Datagrams taken from one socket before the others get their turn."""
+
+RCVBUF_BYTES: Final = 64 << 20
+"""What is asked for as receive buffer; the system grants what it allows."""
+
+OUTPUT_QUEUE_BYTES: Final = 32 << 20
+"""Encoded lines waiting for the reader of our output; full = receiving stops and the kernel counts."""
+
+OUTPUT_WRITE_BYTES: Final = 1 << 20
+"""Bytes handed to one write(2) at most, so that a stop is noticed between them."""
+
+READ_AHEAD_BYTES: Final = 8 << 20
+"""Input that ``store`` reads while a batch is being written: about one batch (design 1.4, ``plain``)."""
+
+DRAIN_TIMEOUT_S: Final = 10.0
+"""How long a stopped command goes on with what it has already taken in (design 1.1)."""
+
+UDP_DRAIN_S: Final = 1.0
+"""After a stop, datagrams that the kernel already holds are still read, for this long at most."""
+
+FLUSH_INTERVAL_S: Final = 0.1
+"""Lines reach a pipe at most this much later (design 1.5)."""
+
+SQLITE_BUSY_S: Final = 10.0
+"""How long SQLite waits for another process' lock before a batch counts as failed."""
+
+BATCH_LEDGER_KEEP_S: Final = 86_400
+"""Ids of committed batches are kept this long in ``sipcap_batches``."""
+
+MAX_NEW_TABLES_PER_HOUR: Final = 100
+"""New tables that live input may cause (design 1.6: hostile clocks)."""
+
+MAX_CLOCK_AHEAD_S: Final = 86_400
+"""Live input dated further ahead than this takes the arrival time (design 1.6)."""
+
+MIN_LIVE_TS_US: Final = 946_684_800_000_000
+"""2000-01-01: live input dated earlier takes the arrival time (design 1.6)."""

@@ -1,0 +1,31 @@
+"""What every source of messages can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from sipcap.counters import Counters
+from sipcap.wire.message import Message
+
+
+class Source(Protocol):
+    """Yields messages in batches and counts what it could not make a message of.
+
+    A source adds to ``stats``: ``datagrams`` or ``packets``, ``bytes``, ``received`` (every message,
+    also a broken one), ``rejected`` for what it could not decode, ``kernel_dropped``.
+    """
+
+    stats: Counters
+
+    def open(self) -> None:
+        """Bind or open everything; raises CannotStart or InputError."""
+
+    def __iter__(self) -> Iterator[list[Message]]:
+        """Yield batches; an empty one is a tick, so that the caller can flush and look at the clock."""
+
+    def stop(self) -> None:
+        """Take in nothing new; the iterator yields what it already has and ends."""
+
+    def close(self) -> None:
+        """Give everything back; may be called twice."""

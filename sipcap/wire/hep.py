@@ -1,0 +1,56 @@
+"""HEP of any version: one datagram to the messages in it."""
+
+from __future__ import annotations
+
+from sipcap.errors import DecodeError
+from sipcap.limits import MAX_HEP_PER_DATAGRAM
+from sipcap.wire.hep3 import decode_hep3
+from sipcap.wire.hep12 import decode_hep12
+from sipcap.wire.hep_chunks import MAGICS
+from sipcap.wire.message import Message
+
+
+def decode_datagram(data: bytes, messages: list[Message], received_us: int = 0) -> None:
+    """Decode one datagram and append every HEP message in it to ``messages``.
+
+    Several HEPv3 frames may follow each other (voipmonitor sends them so). Trailing bytes that
+    are no HEPv3 frame are ignored, as the module does (spec 2.4).
+
+    Args:
+        data: one whole datagram, 0..65535 bytes.
+        messages: where the messages go; those before an error stay in it.
+        received_us: when it came, microseconds since 1970; see ``decode_hep12``.
+
+    Raises:
+        DecodeError: ``empty``, ``magic`` (no HEP), ``too_many`` (frames), or a reason of
+            ``decode_hep3`` and ``decode_hep12``. It stands for one message that is lost.
+    """
+    if data[:4] not in MAGICS:
+        if not data:
+            raise DecodeError("empty")
+        if data[0] not in (1, 2):
+            raise DecodeError("short" if len(data) < 4 else "magic")
+        messages.append(decode_hep12(data, received_us))
+        return
+    message, offset = decode_hep3(data)
+    messages.append(message)
+    if offset == len(data):
+        return
+    for _ in range(MAX_HEP_PER_DATAGRAM):
+        if data[offset : offset + 4] not in MAGICS:
+            return
+        message, offset = decode_hep3(data, offset)
+        messages.append(message)
+    raise DecodeError("too_many")
+
+
+def looks_like_hep(data: bytes) -> bool:
+    """Tell whether a packet's payload is HEP, for captures that hold HEP beside SIP.
+
+    HEPv1 and v2 have no magic; there, the head must be right in every field that can be wrong.
+    """
+    if data[:4] in MAGICS:
+        return True
+    if len(data) < 16 or data[0] not in (1, 2) or data[3] not in (6, 17, 22, 132):
+        return False
+    return (data[1], data[2]) in ((16, 2), (40, 10))

@@ -1,0 +1,109 @@
+"""The head of a SIP message: its start line and the headers that somebody wants.
+
+Source: RFC 3261 sections 7 and 20; spec/sipcapture.md 3.2. The module refuses whatever Kamailio's parser
+refuses; here a message is read as far as it can be (spec 11, defects 12 to 15), and only what is not SIP
+at all raises ``DecodeError``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from sipcap.limits import MAX_SIP_HEADERS
+from sipcap.wire.sip_fields import start_line
+
+COMPACT_FORMS: Final = {
+    "v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact", "c": "content-type",
+    "l": "content-length", "k": "supported", "s": "subject", "o": "event", "u": "allow-events",
+    "r": "refer-to", "b": "referred-by", "e": "content-encoding", "a": "accept-contact",
+    "j": "reject-contact", "d": "request-disposition", "x": "session-expires", "y": "identity",
+}  # fmt: skip
+"""Short header names (spec 3.2)."""
+
+_MAX_LEARNED_NAMES: Final = 4_096
+_LINE_END = re.compile(r"\r?\n(?![ \t])")  # not before a fold
+_HEADERS_END = re.compile(r"\n\r?\n")
+_TRAILING_NULS = re.compile(r"\0+(?=\r?\n|\Z)")
+_LEADING: Final = "\r\n\0\t "
+_LWS: Final = " \t\r\n"
+
+
+def canonical_name(name: str) -> str:
+    """Lower case without blanks, short forms written out."""
+    lowered = name.strip(_LWS).lower()
+    return COMPACT_FORMS.get(lowered, lowered)
+
+
+class SipHeadReader:
+    """Reads start lines and the first value of each wanted header.
+
+    Args:
+        wanted: canonical header names; the value of ``wanted[n]`` is found in slot ``n + 1``.
+    """
+
+    def __init__(self, wanted: Sequence[str]) -> None:
+        self._slots = {name: slot for slot, name in enumerate(wanted, start=1)}
+        self._empty = [""] * (len(wanted) + 1)
+        # Spelling in the message -> slot, 0 = not wanted. It learns the spellings that it meets, so that
+        # one look-up a header line decides; bounded against hostile names.
+        self._names: dict[str, int] = {}
+
+    def read(self, text: str) -> tuple[int, str, str, list[str]]:
+        """Read the head of one message.
+
+        Blanks before a value are dropped, those behind it stay, and so do the line breaks inside a
+        folded value (spec 3.2). A NUL that ends a value is dropped, any other becomes U+FFFD.
+
+        Args:
+            text: the message, decoded as UTF-8 with U+FFFD for what is not.
+
+        Returns:
+            Kind (``REQUEST`` or ``REPLY``), method or status code, request URI or reason phrase,
+            and the slots: "" where a header is absent.
+
+        Raises:
+            DecodeError: ``not_sip``, there is no start line of SIP.
+        """
+        if text[:1] in _LEADING:
+            text = text.lstrip(_LEADING)
+        if "\0" in text:
+            text = _TRAILING_NULS.sub("", text).replace("\0", "\ufffd")
+        head, _, _ = text.partition("\r\n\r\n")
+        lines = head.split("\r\n")
+        # More line feeds than line ends: some lines end with a bare LF.
+        slots = self._collect(lines) if head.count("\n") < len(lines) else None
+        if slots is None:
+            match = _HEADERS_END.search(text)
+            lines = _LINE_END.split(text.rstrip("\r\n") if match is None else text[: match.start()])
+            slots = self._collect(lines, folded=True) or self._empty
+        kind, method, uri_or_reason = start_line(lines[0])
+        return kind, method, uri_or_reason, slots
+
+    def _collect(self, lines: list[str], *, folded: bool = False) -> list[str] | None:
+        """Put the first value of each wanted header into its slot; None if a folded line is met unasked."""
+        names = self._names
+        slots = self._empty[:]
+        for line in lines[1:MAX_SIP_HEADERS]:
+            name, _, value = line.partition(": ")
+            try:
+                slot = names[name]
+            except KeyError:
+                # "Name:value", a spelling not met before, a fold, or no header at all
+                if not folded and line[:1] in _LWS:
+                    return None
+                name, _, value = line.partition(":")
+                slot = self._learn(name)
+            if slot and not slots[slot]:
+                # "!" is the first character behind the blanks: one comparison finds what needs a strip.
+                slots[slot] = value if value > "!" else value.lstrip(_LWS)
+        return slots
+
+    def _learn(self, name: str) -> int:
+        slot = self._names.get(name)
+        if slot is None:
+            slot = self._slots.get(canonical_name(name), 0)
+            if len(self._names) < _MAX_LEARNED_NAMES:
+                self._names[name] = slot
+        return slot

@@ -1,0 +1,87 @@
+"""The same datagrams into Kamailio's sipcapture and into sipcap: the rows, column by column."""
+
+from __future__ import annotations
+
+from .cases import Case
+from .compare import Outcome, Verdict
+from .differences import TOLERATED, Pair, exact_message, explanation, pairs
+from .refusals import REFUSALS, refusal
+from .tables import Row, Value, text
+from .variations import TABLE, Expected
+
+# Enough to see a pattern; a broken column would print thousands.
+_SHOWN = 20
+# What a row says about the packet and not about the message.
+_ENVELOPE = ("source_ip", "destination_ip", "source_port", "destination_port", "family")
+
+
+def _shown(pair: Pair) -> str:
+    return f"{pair.outcome.case.name!r}: {pair.column}: oracle {pair.oracle!r}, sipcap {pair.product!r}"
+
+
+def _stored(row: Row, expected: Expected) -> dict[str, str | int]:
+    values: dict[str, Value] = {name: row[name] for name in expected or {}}
+    return {name: value if isinstance(value, int) else text(value) for name, value in values.items()}
+
+
+def test_oracle_table_of_variations_is_stored_as_specified(cases: list[Case], verdicts: list[Verdict]) -> None:
+    """Kamailio stores each row of spec section 12 with the values of the table, or refuses it."""
+    by_name = {case.name: verdict for case, verdict in zip(cases, verdicts, strict=True)}
+    for variation in TABLE:
+        row = by_name[f"variation: {variation.name}"].row
+        found = None if row is None else _stored(row, variation.expected)
+        assert found == variation.expected, variation.name
+
+
+def test_rows_of_all_inputs_are_equal_but_for_named_differences(compared: list[Outcome]) -> None:
+    """In all 44 columns sipcap stores what Kamailio stores, or what a named difference allows."""
+    odd = [pair for outcome in compared for pair in pairs(outcome) if explanation(pair) is None]
+    assert not odd, f"{len(odd)} unexplained:\n" + "\n".join(map(_shown, odd[:_SHOWN]))
+
+
+def test_messages_stored_by_the_oracle_are_all_stored(compared: list[Outcome]) -> None:
+    """No message that Kamailio stores is lost in sipcap."""
+    lost = [outcome.case.name for outcome in compared if outcome.oracle is not None and outcome.product is None]
+    assert not lost
+
+
+def test_messages_refused_by_the_oracle_have_a_named_reason(compared: list[Outcome]) -> None:
+    """Each message that only sipcap stores is one that Kamailio complained about for a named reason."""
+    extra = [outcome for outcome in compared if outcome.oracle is None and outcome.product is not None]
+    assert [(outcome.case.name, outcome.complaint) for outcome in extra if refusal(outcome) is None] == []
+
+
+def test_messages_refused_by_the_oracle_keep_their_envelope(compared: list[Outcome]) -> None:
+    """Where there is no oracle's row, the addresses and ports are those of the packet."""
+    for outcome in compared:
+        if outcome.oracle is None and outcome.product is not None:
+            envelope = outcome.case.envelope
+            found = [outcome.product[name] for name in _ENVELOPE]
+            ips = [ip.encode() for ip in (envelope.source_ip, envelope.destination_ip)]
+            assert found == [*ips, envelope.source_port, envelope.destination_port, envelope.family], outcome.case.name
+
+
+def test_messages_of_all_inputs_are_stored_byte_for_byte(compared: list[Outcome]) -> None:
+    """Every stored message is exactly the payload that was sent."""
+    changed = [
+        outcome.case.name
+        for outcome in compared
+        if outcome.product is not None and exact_message(outcome.product) != outcome.case.payload
+    ]
+    assert not changed
+
+
+def test_differences_every_entry_is_needed(compared: list[Outcome]) -> None:
+    """No tolerated difference outlives its reason: each covers at least one column of one input."""
+    needed = {entry.name for outcome in compared for pair in pairs(outcome) if (entry := explanation(pair))}
+    assert {entry.name for entry in TOLERATED} == needed
+
+
+def test_refusals_every_entry_is_needed(compared: list[Outcome]) -> None:
+    """No tolerated refusal outlives its reason: each names at least one input."""
+    needed = {
+        entry.name
+        for outcome in compared
+        if outcome.oracle is None and outcome.product is not None and (entry := refusal(outcome))
+    }
+    assert {entry.name for entry in REFUSALS} == needed
