@@ -60,9 +60,7 @@ def test_siptrace_every_message_of_sipp_calls_is_stored(
     assert {text(row["source_ip"]) for row in rows} == {"127.0.0.1"}
 
 
-def test_sngrep_live_calls_of_sipp_are_stored(
-    live_capture_here: None, sipp_here: None, tmp_path: Path
-) -> None:
+def test_sngrep_live_calls_of_sipp_are_stored(live_capture_here: None, sipp_here: None, tmp_path: Path) -> None:
     """Calls that sngrep watches on loopback and sends on are stored as SIPp logged them."""
     with (
         product.piping(tmp_path / "sipcap") as collector,

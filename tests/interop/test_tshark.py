@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,11 @@ _PLAIN_UDP = ("ipip-heplify.pcap", "sngrep-aaa.pcap")
 
 def _replayed(capture: Path) -> list[Seen]:
     return [Seen(record["method"], record["callid"]) for record in product.replay(capture) if record["kind"] == "sip"]
+
+
+def _read_by_tshark(payload: bytes) -> bool:
+    """Tell whether tshark 4.0 reads the message: no line end before it, no blank between a name and its colon."""
+    return not payload.startswith(b"\r\n") and re.search(rb"(?im)^(call-id|i)[ \t]+:", payload) is None
 
 
 @pytest.mark.parametrize("name", _PLAIN_UDP)
@@ -32,6 +38,7 @@ def test_replay_of_generated_calls_sees_what_tshark_sees(tshark_here: None, tmp_
     messages = [
         (replace(envelope, ts_us=1_700_000_000_000_000 + number), payload)
         for number, (envelope, payload) in enumerate(message for call in calls.generate() for message in call.messages)
+        if _read_by_tshark(payload)
     ]
     pcap.write(capture, messages)
     seen = tshark.read(capture)
