@@ -64,14 +64,20 @@ def ask_oracle(folder: Path, cases: Sequence[Case]) -> list[Verdict]:
 
 def ask_product(start: StartProduct, folder: Path, cases: Sequence[Case]) -> list[Row | None]:
     """Send *cases* to the product and return the row of each, None where it stored nothing."""
-    with start(folder) as product, _loopback(product.port) as sender:
-        for first in range(0, len(cases), _BATCH):
-            for case in cases[first : first + _BATCH]:
-                sender.send(case.datagram)
-            sender.send(_sentinel(first))
-            product.database.wait_for_call(_sentinel_id(first))
+    with start(folder) as product:
+        deliver(product.port, product.database, [case.datagram for case in cases])
         rows = _by_port(product.database)
     return [rows.get(case.envelope.source_port) for case in cases]
+
+
+def deliver(port: int, database: Database, datagrams: Sequence[bytes]) -> None:
+    """Send *datagrams* to *port* and return when all that comes of them stands in *database*."""
+    with _loopback(port) as sender:
+        for first in range(0, len(datagrams), _BATCH):
+            for datagram in datagrams[first : first + _BATCH]:
+                sender.send(datagram)
+            sender.send(_sentinel(first))
+            database.wait_for_call(_sentinel_id(first))
 
 
 def outcomes(cases: Sequence[Case], verdicts: Sequence[Verdict], rows: Sequence[Row | None]) -> list[Outcome]:

@@ -7,7 +7,7 @@ cover is a defect, and an entry that no input needs fails a test.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -64,11 +64,11 @@ def exact_message(row: Row) -> Value:
     return row["msg"] if raw is None else raw
 
 
-def pairs(outcome: Outcome) -> Iterator[Pair]:
-    """Yield the columns in which the two rows of *outcome* differ."""
+def pairs(outcome: Outcome, columns: Sequence[str] = COLUMNS) -> Iterator[Pair]:
+    """Yield those of *columns* in which the two rows of *outcome* differ."""
     if outcome.oracle is None or outcome.product is None:
         return
-    for column in COLUMNS:
+    for column in columns:
         oracle = outcome.oracle[column]
         product = exact_message(outcome.product) if column == "msg" else outcome.product[column]
         if oracle != product:

@@ -14,18 +14,19 @@ Value = bytes | int | float | None
 Row = dict[str, Value]
 
 # The module's 44 columns in the order of its insert (spec 3.1).
-COLUMNS: tuple[str, ...] = tuple(
-    """date micro_ts method reply_reason ruri ruri_user from_user from_tag to_user to_tag pid_user contact_user
-    auth_user callid callid_aleg via_1 via_1_branch cseq reason content_type auth user_agent source_ip source_port
-    destination_ip destination_port contact_ip contact_port originator_ip originator_port proto family rtp_stat type
-    node correlation_id from_domain to_domain ruri_domain diversion msg custom_field1 custom_field2
-    custom_field3""".split()
-)
+COLUMNS = (
+    "date", "micro_ts", "method", "reply_reason", "ruri", "ruri_user", "from_user", "from_tag", "to_user", "to_tag",
+    "pid_user", "contact_user", "auth_user", "callid", "callid_aleg", "via_1", "via_1_branch", "cseq", "reason",
+    "content_type", "auth", "user_agent", "source_ip", "source_port", "destination_ip", "destination_port",
+    "contact_ip", "contact_port", "originator_ip", "originator_port", "proto", "family", "rtp_stat", "type", "node",
+    "correlation_id", "from_domain", "to_domain", "ruri_domain", "diversion", "msg", "custom_field1", "custom_field2",
+    "custom_field3",
+)  # fmt: skip
 # The 12 columns of report rows (spec 3.9).
-REPORT_COLUMNS: tuple[str, ...] = tuple(
-    """date micro_ts correlation_id source_ip source_port destination_ip destination_port proto family type node
-    msg""".split()
-)
+REPORT_COLUMNS = (
+    "date", "micro_ts", "correlation_id", "source_ip", "source_port", "destination_ip", "destination_port", "proto",
+    "family", "type", "node", "msg",
+)  # fmt: skip
 REPORT_TABLES = ("rtcp_capture", "report_capture", "logs_capture")
 
 

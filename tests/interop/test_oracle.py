@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .cases import Case
-from .compare import Outcome, Verdict
+from .compare import Outcome, Verdict, ask_product, outcomes
 from .differences import TOLERATED, Pair, exact_message, explanation, pairs
+from .product import piping
 from .refusals import REFUSALS, refusal
 from .tables import Row, Value, text
 from .variations import TABLE, Expected
@@ -13,6 +16,15 @@ from .variations import TABLE, Expected
 _SHOWN = 20
 # What a row says about the packet and not about the message.
 _ENVELOPE = ("source_ip", "destination_ip", "source_port", "destination_port", "family")
+
+
+# Refusals that the option is about.
+_LACKING = ("no_via", "missing_header")
+
+
+def _reason(outcome: Outcome) -> str | None:
+    entry = refusal(outcome)
+    return entry.name if entry else None
 
 
 def _shown(pair: Pair) -> str:
@@ -59,6 +71,18 @@ def test_messages_refused_by_the_oracle_keep_their_envelope(compared: list[Outco
             found = [outcome.product[name] for name in _ENVELOPE]
             ips = [ip.encode() for ip in (envelope.source_ip, envelope.destination_ip)]
             assert found == [*ips, envelope.source_port, envelope.destination_port, envelope.family], outcome.case.name
+
+
+def test_messages_without_mandatory_header_are_refused_on_request(
+    cases: list[Case], verdicts: list[Verdict], tmp_path: Path
+) -> None:
+    """With --no-capture-bad-msgs sipcap refuses what lacks a header, like the module, and still stores the rest."""
+    rows = ask_product(lambda folder: piping(folder, ["--no-capture-bad-msgs"]), tmp_path, cases)
+    strict = outcomes(cases, verdicts, rows)
+    lacking = {o.case.name for o in strict if o.oracle is None and _reason(o) in _LACKING}
+    assert [o.case.name for o in strict if o.case.name in lacking and o.product is not None] == []
+    assert [o.case.name for o in strict if o.oracle is not None and o.product is None] == []
+    assert lacking
 
 
 def test_messages_of_all_inputs_are_stored_byte_for_byte(compared: list[Outcome]) -> None:

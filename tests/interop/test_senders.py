@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from . import corpus, kamailio, product, sipp, sngrep
+from .corpus import Datagram
 from .differences import exact_message
+from .headers import first
 from .processes import wait_until
 from .sipp import Sent
 from .tables import Row, text
 
 _CALLS = 20
 _CAPTURE_ID = 2001
-# sngrep reads every SIP message of these; the third capture holds HEP, which it sends as the plain text inside only
-# with -E, an option about what it listens to.
+# The third capture holds HEP, which sngrep does not unwrap when it reads a file.
 _PLAIN_UDP = ("ipip-heplify.pcap", "sngrep-aaa.pcap")
 
 
@@ -33,6 +34,19 @@ def _callee_side(callee: sipp.Callee, peer: int) -> list[Sent]:
     expected = _CALLS * sipp.MESSAGES_A_CALL
     wait_until(lambda: len(callee.messages(peer)) >= expected, "the callee's log")
     return callee.messages(peer)
+
+
+def _sent_by_sngrep(messages: list[Datagram]) -> list[Datagram]:
+    """Leave out the replies of calls whose request the capture lacks: sngrep 1.6.0 drops them."""
+    known: set[bytes] = set()
+    sent = []
+    for message in messages:
+        call_id = first(message.payload, "Call-ID", "i")
+        if not message.payload.startswith(b"SIP/"):
+            known.add(call_id)
+        if call_id in known:
+            sent.append(message)
+    return sent
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
@@ -79,7 +93,7 @@ def test_sngrep_every_message_of_a_file_is_stored(
     sngrep_here: None, corpus_here: Path, tmp_path: Path, name: str
 ) -> None:
     """The SIP of a capture that sngrep reads and sends is stored with its bytes, addresses and times."""
-    messages = corpus.sip_messages(name)
+    messages = _sent_by_sngrep(corpus.sip_messages(name))
     with product.piping(tmp_path / "sipcap") as collector:
         sngrep.send_file(corpus_here / "pcap" / name, collector.port)
         collector.database.wait_for_count(len(messages))
