@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 VERSION: Final = 1
 SIP_COLUMNS: Final = (
@@ -29,6 +29,9 @@ REPORT_COLUMNS: Final = (
 )  # fmt: skip
 """The 12 columns of a report row (spec 3.9)."""
 
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""What every database can hold; a larger number in NDJSON is a bad line."""
+
 
 class SipRecord(Struct, gc=False, forbid_unknown_fields=True):
     """One SIP message: the module's 44 columns, then the rest of its envelope.
@@ -40,7 +43,7 @@ class SipRecord(Struct, gc=False, forbid_unknown_fields=True):
     v: int
     kind: str
     date: str
-    micro_ts: int
+    micro_ts: Int64
     method: str
     reply_reason: str
     ruri: str
@@ -62,17 +65,17 @@ class SipRecord(Struct, gc=False, forbid_unknown_fields=True):
     auth: str
     user_agent: str
     source_ip: str
-    source_port: int
+    source_port: Int64
     destination_ip: str
-    destination_port: int
+    destination_port: Int64
     contact_ip: str
-    contact_port: int
+    contact_port: Int64
     originator_ip: str
-    originator_port: int
-    proto: int
-    family: int
+    originator_port: Int64
+    proto: Int64
+    family: Int64
     rtp_stat: str
-    type: int
+    type: Int64
     node: str
     correlation_id: str
     from_domain: str
@@ -84,30 +87,30 @@ class SipRecord(Struct, gc=False, forbid_unknown_fields=True):
     custom_field2: str
     custom_field3: str
     msg_b64: bytes | UnsetType = UNSET
-    payload_type: int | UnsetType = UNSET
-    hep_version: int | UnsetType = UNSET
-    capture_id: int | UnsetType = UNSET
+    payload_type: Int64 | UnsetType = UNSET
+    hep_version: Int64 | UnsetType = UNSET
+    capture_id: Int64 | UnsetType = UNSET
     node_name: str | UnsetType = UNSET
-    vlan: int | UnsetType = UNSET
-    tos: int | UnsetType = UNSET
+    vlan: Int64 | UnsetType = UNSET
+    tos: Int64 | UnsetType = UNSET
     source_mac: str | UnsetType = UNSET
     destination_mac: str | UnsetType = UNSET
-    ether_type: int | UnsetType = UNSET
-    tcp_flags: int | UnsetType = UNSET
-    ip_protocol: int | UnsetType = UNSET
-    keep_alive_s: int | UnsetType = UNSET
-    mos: int | UnsetType = UNSET
-    r_factor: int | UnsetType = UNSET
-    jitter: int | UnsetType = UNSET
+    ether_type: Int64 | UnsetType = UNSET
+    tcp_flags: Int64 | UnsetType = UNSET
+    ip_protocol: Int64 | UnsetType = UNSET
+    keep_alive_s: Int64 | UnsetType = UNSET
+    mos: Int64 | UnsetType = UNSET
+    r_factor: Int64 | UnsetType = UNSET
+    jitter: Int64 | UnsetType = UNSET
     geo_location: str | UnsetType = UNSET
     transaction_type: str | UnsetType = UNSET
     payload_json_keys: str | UnsetType = UNSET
     tags: str | UnsetType = UNSET
-    tag_type: int | UnsetType = UNSET
-    event_type: int | UnsetType = UNSET
+    tag_type: Int64 | UnsetType = UNSET
+    event_type: Int64 | UnsetType = UNSET
     group_id: str | UnsetType = UNSET
     vendor_chunks: list[dict[str, Any]] | UnsetType = UNSET
-    clock_skew_us: int | UnsetType = UNSET
+    original_ts_us: Int64 | UnsetType = UNSET
 
 
 class ReportRecord(Struct, gc=False, forbid_unknown_fields=True):
@@ -116,42 +119,42 @@ class ReportRecord(Struct, gc=False, forbid_unknown_fields=True):
     v: int
     kind: str
     date: str
-    micro_ts: int
+    micro_ts: Int64
     correlation_id: str
     source_ip: str
-    source_port: int
+    source_port: Int64
     destination_ip: str
-    destination_port: int
-    proto: int
-    family: int
-    type: int
+    destination_port: Int64
+    proto: Int64
+    family: Int64
+    type: Int64
     node: str
     msg: str
     msg_b64: bytes | UnsetType = UNSET
-    payload_type: int | UnsetType = UNSET
-    hep_version: int | UnsetType = UNSET
-    capture_id: int | UnsetType = UNSET
+    payload_type: Int64 | UnsetType = UNSET
+    hep_version: Int64 | UnsetType = UNSET
+    capture_id: Int64 | UnsetType = UNSET
     node_name: str | UnsetType = UNSET
-    vlan: int | UnsetType = UNSET
-    tos: int | UnsetType = UNSET
+    vlan: Int64 | UnsetType = UNSET
+    tos: Int64 | UnsetType = UNSET
     source_mac: str | UnsetType = UNSET
     destination_mac: str | UnsetType = UNSET
-    ether_type: int | UnsetType = UNSET
-    tcp_flags: int | UnsetType = UNSET
-    ip_protocol: int | UnsetType = UNSET
-    keep_alive_s: int | UnsetType = UNSET
-    mos: int | UnsetType = UNSET
-    r_factor: int | UnsetType = UNSET
-    jitter: int | UnsetType = UNSET
+    ether_type: Int64 | UnsetType = UNSET
+    tcp_flags: Int64 | UnsetType = UNSET
+    ip_protocol: Int64 | UnsetType = UNSET
+    keep_alive_s: Int64 | UnsetType = UNSET
+    mos: Int64 | UnsetType = UNSET
+    r_factor: Int64 | UnsetType = UNSET
+    jitter: Int64 | UnsetType = UNSET
     geo_location: str | UnsetType = UNSET
     transaction_type: str | UnsetType = UNSET
     payload_json_keys: str | UnsetType = UNSET
     tags: str | UnsetType = UNSET
-    tag_type: int | UnsetType = UNSET
-    event_type: int | UnsetType = UNSET
+    tag_type: Int64 | UnsetType = UNSET
+    event_type: Int64 | UnsetType = UNSET
     group_id: str | UnsetType = UNSET
     vendor_chunks: list[dict[str, Any]] | UnsetType = UNSET
-    clock_skew_us: int | UnsetType = UNSET
+    original_ts_us: Int64 | UnsetType = UNSET
 
 
 ENVELOPE_KEYS: Final = tuple(SipRecord.__struct_fields__[2 + len(SIP_COLUMNS) :])

@@ -1,0 +1,192 @@
+"""Records as newline-delimited JSON, and back (design 1.5)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from sipcap.errors import DecodeError, InputError
+from sipcap.limits import MAX_LINE_BYTES
+from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS, VERSION, Record, ReportRecord, SipRecord, date_text
+
+_encoder = msgspec.json.Encoder()
+_decode_sip = msgspec.json.Decoder(SipRecord).decode
+_decode_report = msgspec.json.Decoder(ReportRecord).decode
+_decode_any = msgspec.json.Decoder().decode
+_REPORT_PREFIX: Final = b'{"v":1,"kind":"report",'
+_KINDS: Final[dict[str, tuple[type[SipRecord] | type[ReportRecord], tuple[str, ...]]]] = {
+    "sip": (SipRecord, SIP_COLUMNS),
+    "report": (ReportRecord, REPORT_COLUMNS),
+}
+
+Derive = Callable[[dict[str, Any]], dict[str, Any]]
+"""Given a record's keys, the SIP columns that its ``msg`` tells; empty if it cannot be parsed."""
+
+
+class BadLine(ValueError):  # noqa: N818  # the name users read in messages
+    """A line that is no record; the text says why."""
+
+
+def encode_records(records: Iterable[Record]) -> bytes:
+    """Write records as lines, each with its line feed; no records are no bytes."""
+    return _encoder.encode_lines(records)
+
+
+def decode_record(line: bytes, derive: Derive) -> tuple[Record, dict[str, Any]]:
+    """Read one line.
+
+    Args:
+        line: one JSON object; line breaks between its tokens do no harm.
+        derive: called only if a SIP record lacks columns (design 1.5: only absent ones are filled).
+
+    Returns:
+        The record, and the keys that sipcap does not know: they pass through.
+
+    Raises:
+        BadLine: not JSON, not an object, a wrong type, ``micro_ts`` or ``msg`` missing.
+        InputError: the line was written by a newer sipcap.
+    """
+    try:
+        if line.startswith(_REPORT_PREFIX):
+            return _decode_report(line), {}
+        record = _decode_sip(line)
+        if record.v == VERSION and record.kind == "sip":
+            return record, {}
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        pass  # other keys, or fewer, or no record at all: the loose reader tells
+    return _decode_loosely(line, derive)
+
+
+def _decode_loosely(line: bytes, derive: Derive) -> tuple[Record, dict[str, Any]]:
+    try:
+        keys = _decode_any(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadLine(f"not JSON: {error}") from None
+    if not isinstance(keys, dict):
+        raise BadLine("not a JSON object")
+    keys = {key: value for key, value in keys.items() if value is not None}
+    _check_version(keys.setdefault("v", VERSION))
+    kind = keys.setdefault("kind", "sip")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise BadLine(f"kind is neither sip nor report: {kind!r}")
+    record_type, columns = _KINDS[kind]
+    for key, expected in (("micro_ts", int), ("msg", str)):
+        if not isinstance(keys.get(key), expected) or isinstance(keys[key], bool):
+            raise BadLine(f"key {key} is missing or no {'integer' if expected is int else 'text'}")
+    known = {key: keys.pop(key) for key in record_type.__struct_fields__ if key in keys}
+    _fill_absent(known, record_type, columns, derive)
+    try:
+        return msgspec.convert(known, record_type), keys
+    except msgspec.ValidationError as error:
+        raise BadLine(str(error)) from None
+
+
+def _check_version(version: object) -> None:
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise BadLine(f"v is no integer: {version!r}")
+    if version > VERSION:
+        raise InputError(f"a record has v={version}: written by a newer sipcap, this one reads v={VERSION}")
+
+
+def _fill_absent(
+    known: dict[str, Any], record_type: type[Record], columns: tuple[str, ...], derive: Derive
+) -> None:
+    if not -(2**63) <= known["micro_ts"] < 2**63:
+        raise BadLine("micro_ts does not fit 64 bits")
+    known.setdefault("date", date_text(known["micro_ts"] // 1_000_000))
+    absent = [column for column in columns if column not in known]
+    if absent and record_type is SipRecord:
+        derived = derive(known)
+        for column in absent:
+            if column in derived:
+                known[column] = derived[column]
+        if "correlation_id" in absent:
+            known["correlation_id"] = known.get("callid", "")
+    for column in absent:
+        known.setdefault(column, "" if record_type.__annotations__[column] == "str" else 0)
+
+
+class LineFramer:
+    """Cuts a byte stream into JSON texts: one a line, or spread over lines as ``jq`` without ``-c`` writes it.
+
+    A text that begins with a lone ``{`` goes on to the line that is a lone ``}``. Nothing is kept beyond
+    ``MAX_LINE_BYTES``: a longer line is skipped to its end and given as an empty text.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._skipping = False
+        self._object: list[bytes] = []  # lines of an object spread over lines
+        self._object_bytes = 0
+        self._object_line = 0
+        self._line = 0
+
+    def receive_data(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Take in bytes; returns the texts that they complete, each with the number of its first line."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        texts: list[tuple[int, bytes]] = []
+        for line in lines:
+            self._add_line(line, texts)
+        if len(self._rest) > MAX_LINE_BYTES:
+            self._rest = b""
+            self._skipping = True
+        return texts
+
+    def finish(self) -> list[tuple[int, bytes]]:
+        """Take in the end of input; returns what stands in a last line without line feed, whole or not."""
+        texts: list[tuple[int, bytes]] = []
+        if self._rest or self._skipping:
+            self._add_line(self._rest, texts)
+            self._rest = b""
+        if self._object:
+            self._end_object(texts)
+        return texts
+
+    def _add_line(self, line: bytes, texts: list[tuple[int, bytes]]) -> None:
+        self._line += 1
+        if self._skipping or len(line) > MAX_LINE_BYTES:
+            self._skipping = False
+            texts.append((self._line, b""))
+        elif self._object:
+            self._continue_object(line, texts)
+        elif line[:1] == b"{" and line.rstrip() == b"{":
+            self._object, self._object_bytes, self._object_line = [line], 0, self._line
+        elif line and not line.isspace():
+            texts.append((self._line, line))
+
+    def _continue_object(self, line: bytes, texts: list[tuple[int, bytes]]) -> None:
+        if line[:1] == b"{":  # the object before it was cut; this line begins a new text
+            self._end_object(texts)
+            self._line -= 1
+            self._add_line(line, texts)
+            return
+        self._object.append(line)
+        self._object_bytes += len(line)
+        if line.rstrip() == b"}" and line[:1] == b"}" or self._object_bytes > MAX_LINE_BYTES:
+            self._end_object(texts)
+
+    def _end_object(self, texts: list[tuple[int, bytes]]) -> None:
+        texts.append((self._object_line, b"\n".join(self._object)))
+        self._object = []
+
+
+def derive_with(extract: Callable[[bytes], Record]) -> Derive:
+    """Make the ``derive`` of ``decode_record`` from a function that extracts a payload's record."""
+
+    def derive(known: dict[str, Any]) -> dict[str, Any]:
+        try:
+            payload = base64.b64decode(known["msg_b64"]) if "msg_b64" in known else known["msg"].encode()
+            record = extract(payload)
+        except (DecodeError, ValueError, TypeError):
+            return {}
+        derived = msgspec.structs.asdict(record)
+        for column in ("date", "micro_ts", "msg", "node", "proto", "family"):
+            del derived[column]
+        return {key: value for key, value in derived.items() if value is not UNSET}
+
+    return derive
