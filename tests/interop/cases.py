@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from . import calls, corpus, grammar, variations
+from .framings import FRAMINGS, Framing
 from .hep import TCP, TLS, Envelope, encode
 from .messages import BASE
 
@@ -22,11 +23,12 @@ class Case:
     name: str
     payload: bytes
     envelope: Envelope
+    framing: Framing = encode
 
     @property
     def datagram(self) -> bytes:
-        """The HEP datagram that every captor gets."""
-        return encode(self.envelope, self.payload)
+        """The datagram that every captor gets."""
+        return self.framing(self.envelope, self.payload)
 
 
 def all_cases() -> list[Case]:
@@ -54,6 +56,8 @@ def _unnumbered() -> Iterator[Case]:
     for name, payload in grammar.spellings():
         yield Case(f"spelling: {name}", payload, Envelope())
     yield from _envelopes()
+    for name, (envelope, framing) in FRAMINGS.items():
+        yield Case(f"framing: {name}", BASE.encode(), envelope, framing)
 
 
 def _envelopes() -> Iterator[Case]:

@@ -164,6 +164,7 @@ def _framings() -> Iterator[tuple[str, bytes]]:
     base = BASE.encode()
     for lead in _LEADS:
         yield f"lead {lead}", lead.encode() + base
+    yield "no header at all", b"INVITE sip:bob@biloxi.com SIP/2.0\r\n\r\n"
     yield "junk behind", base + b"\r\nfoo\0bar"
     yield "latin1 user agent", BASE.plus("User-Agent: {}").encode().replace(b"{}", b"Gr\xfc\xdfe \xff\xfe")
     yield "latin1 body", base + "Grüße".encode("latin-1")

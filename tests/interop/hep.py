@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 UDP = 17
@@ -35,34 +36,48 @@ class Envelope:
         return 2 if ipaddress.ip_address(self.source_ip).version == 4 else 10
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk of a version 3 packet."""
+
+    kind: int
+    data: bytes
+    vendor: int = 0
+
+    def encode(self) -> bytes:
+        """Return the chunk with its header, whose length includes itself."""
+        return struct.pack("!HHH", self.vendor, self.kind, len(self.data) + 6) + self.data
+
+
 def encode(envelope: Envelope, payload: bytes) -> bytes:
     """Encode one datagram in the envelope's HEP version."""
-    return _encode_v3(envelope, payload) if envelope.version == 3 else _encode_v1_v2(envelope, payload)
+    return pack(chunks(envelope, payload)) if envelope.version == 3 else _encode_v1_v2(envelope, payload)
 
 
-def _chunk(kind: int, data: bytes) -> bytes:
-    return struct.pack("!HHH", 0, kind, len(data) + 6) + data
+def pack(parts: Iterable[Chunk], identifier: bytes = b"HEP3") -> bytes:
+    """Put the header of version 3 before *parts*."""
+    body = b"".join(part.encode() for part in parts)
+    return identifier + struct.pack("!H", len(body) + 6) + body
 
 
-def _encode_v3(envelope: Envelope, payload: bytes) -> bytes:
+def chunks(envelope: Envelope, payload: bytes) -> list[Chunk]:
+    """Return the chunks of a usual version 3 packet, the payload last."""
     addresses = (3, 4) if envelope.family == 2 else (5, 6)
-    chunks = [
-        _chunk(1, bytes([envelope.family])),
-        _chunk(2, bytes([envelope.protocol])),
-        _chunk(addresses[0], ipaddress.ip_address(envelope.source_ip).packed),
-        _chunk(addresses[1], ipaddress.ip_address(envelope.destination_ip).packed),
-        _chunk(7, struct.pack("!H", envelope.source_port)),
-        _chunk(8, struct.pack("!H", envelope.destination_port)),
+    parts = [
+        Chunk(1, bytes([envelope.family])),
+        Chunk(2, bytes([envelope.protocol])),
+        Chunk(addresses[0], ipaddress.ip_address(envelope.source_ip).packed),
+        Chunk(addresses[1], ipaddress.ip_address(envelope.destination_ip).packed),
+        Chunk(7, struct.pack("!H", envelope.source_port)),
+        Chunk(8, struct.pack("!H", envelope.destination_port)),
     ]
     if envelope.ts_us is not None:
         seconds, micros = divmod(envelope.ts_us, 1_000_000)
-        chunks += [_chunk(9, struct.pack("!I", seconds)), _chunk(10, struct.pack("!I", micros))]
-    chunks += [_chunk(11, bytes([envelope.payload_type])), _chunk(12, struct.pack("!I", envelope.capture_id))]
+        parts += [Chunk(9, struct.pack("!I", seconds)), Chunk(10, struct.pack("!I", micros))]
+    parts += [Chunk(11, bytes([envelope.payload_type])), Chunk(12, struct.pack("!I", envelope.capture_id))]
     if envelope.correlation_id is not None:
-        chunks.append(_chunk(17, envelope.correlation_id))
-    chunks.append(_chunk(15, payload))
-    body = b"".join(chunks)
-    return b"HEP3" + struct.pack("!H", len(body) + 6) + body
+        parts.append(Chunk(17, envelope.correlation_id))
+    return [*parts, Chunk(15, payload)]
 
 
 def _encode_v1_v2(envelope: Envelope, payload: bytes) -> bytes:
@@ -95,27 +110,27 @@ def decode(datagram: bytes) -> tuple[Envelope, bytes]:
 
 
 def _decode_v3(datagram: bytes) -> tuple[Envelope, bytes]:
-    chunks: dict[int, bytes] = {}
+    found: dict[int, bytes] = {}
     offset = 6
     while offset < len(datagram):
         vendor, kind, length = struct.unpack_from("!HHH", datagram, offset)
         if vendor == 0:
-            chunks[kind] = datagram[offset + 6 : offset + length]
+            found[kind] = datagram[offset + 6 : offset + length]
         offset += length
-    source, destination = (3, 4) if 3 in chunks else (5, 6)
-    seconds = int.from_bytes(chunks.get(9, b""))
+    source, destination = (3, 4) if 3 in found else (5, 6)
+    seconds = int.from_bytes(found.get(9, b""))
     envelope = Envelope(
-        source_ip=str(ipaddress.ip_address(chunks[source])),
-        source_port=int.from_bytes(chunks[7]),
-        destination_ip=str(ipaddress.ip_address(chunks[destination])),
-        destination_port=int.from_bytes(chunks[8]),
-        protocol=chunks[2][0],
-        ts_us=seconds * 1_000_000 + int.from_bytes(chunks.get(10, b"")) if seconds else None,
-        capture_id=int.from_bytes(chunks.get(12, b"")),
-        correlation_id=chunks.get(17),
-        payload_type=chunks[11][0],
+        source_ip=str(ipaddress.ip_address(found[source])),
+        source_port=int.from_bytes(found[7]),
+        destination_ip=str(ipaddress.ip_address(found[destination])),
+        destination_port=int.from_bytes(found[8]),
+        protocol=found[2][0],
+        ts_us=seconds * 1_000_000 + int.from_bytes(found.get(10, b"")) if seconds else None,
+        capture_id=int.from_bytes(found.get(12, b"")),
+        correlation_id=found.get(17),
+        payload_type=found[11][0],
     )
-    return envelope, chunks[15]
+    return envelope, found[15]
 
 
 def _decode_v1_v2(datagram: bytes) -> tuple[Envelope, bytes]:

@@ -11,8 +11,9 @@ import pytest
 from . import corpus, hep, kamailio, product
 from .cases import Case
 from .compare import Outcome, deliver
-from .differences import explanation, pairs
+from .differences import explanation
 from .hep import TCP, Envelope
+from .predicates import pairs
 from .tables import REPORT_COLUMNS, REPORT_TABLES, Database, Row
 
 # The HEP types that the module stores without parsing them (spec 2.5.1).

@@ -9,8 +9,8 @@ import pytest
 
 from . import corpus, kamailio, product, sipp, sngrep
 from .corpus import Datagram
-from .differences import exact_message
 from .headers import first
+from .predicates import exact_message
 from .processes import wait_until
 from .sipp import Sent
 from .tables import Row, text
