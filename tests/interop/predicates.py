@@ -67,24 +67,28 @@ def unix_seconds(julian: float) -> int:
     return round((julian - _JULIAN_EPOCH) * 86_400 + _EARLY_S)
 
 
-def _seconds(value: Value) -> int:
-    if not isinstance(value, bytes):
-        return -1
-    return int(datetime.strptime(value.decode(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp())
+def date_text(seconds: int) -> bytes:
+    """Return the text of a Unix time as the product writes it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S").encode()
 
 
 def same_second(pair: Pair) -> bool:
     """The Julian day and the text name the same second."""
-    return isinstance(pair.oracle, float) and unix_seconds(pair.oracle) == _seconds(pair.product)
+    return isinstance(pair.oracle, float) and date_text(unix_seconds(pair.oracle)) == pair.product
 
 
 def both_of_arrival(pair: Pair) -> bool:
-    """The packet has no time, and both times lie within one run of the inputs."""
-    if pair.outcome.case.envelope.ts_us is not None:
+    """The packet has no time; both times lie within one run of the inputs, and each date fits its time."""
+    oracle, product = pair.outcome.oracle, pair.outcome.product
+    if pair.outcome.case.envelope.ts_us is not None or oracle is None or product is None:
         return False
-    if isinstance(pair.oracle, float):
-        return abs(unix_seconds(pair.oracle) - _seconds(pair.product)) * 1_000_000 <= _RUN_US
-    return isinstance(pair.oracle, int) and isinstance(pair.product, int) and abs(pair.oracle - pair.product) <= _RUN_US
+    times = oracle["micro_ts"], product["micro_ts"]
+    if not isinstance(times[0], int) or not isinstance(times[1], int) or abs(times[0] - times[1]) > _RUN_US:
+        return False
+    if pair.column == "micro_ts":
+        return True
+    seconds = unix_seconds(pair.oracle) if isinstance(pair.oracle, float) else None
+    return seconds == times[0] // 1_000_000 and pair.product == date_text(times[1] // 1_000_000)
 
 
 def null_for_absent(pair: Pair) -> bool:
@@ -102,7 +106,12 @@ def credentials(pair: Pair) -> bool:
 def other_contact(pair: Pair) -> bool:
     """The Contact header has several values; the product took the first one, the oracle a later one."""
     before, comma, behind = first(pair.payload, "Contact", "m").partition(b",")
-    return bool(comma) and _text(pair.product) in before and _text(pair.oracle) in behind
+    if not comma or _text(pair.oracle) not in behind or _text(pair.product) not in before:
+        return False
+    is_tel = b"tel:" in before.lower()
+    if pair.product == b"":
+        return is_tel if pair.column == "contact_ip" else not is_tel and b"@" not in before
+    return True
 
 
 def replaced(pair: Pair) -> bool:
@@ -122,7 +131,11 @@ def lower_first_letter(pair: Pair) -> bool:
 
 def overwritten(pair: Pair) -> bool:
     """The module wrote a NUL over the next colon behind X-OIP, in the message and so in the value."""
-    return bool(values(pair.payload, "X-OIP")) and isinstance(pair.oracle, bytes) and b"\0" in pair.oracle
+    if not values(pair.payload, "X-OIP") or not isinstance(pair.oracle, bytes) or b"\0" not in pair.oracle:
+        return False
+    if pair.column == "msg":
+        return pair.product == pair.payload
+    return first(pair.payload, "X-OIP").startswith(_text(pair.product)) and pair.product != b""
 
 
 def originator_port(pair: Pair) -> bool:
@@ -140,9 +153,11 @@ def undefined_protocol(pair: Pair) -> bool:
 
 def broken_identity(pair: Pair) -> bool:
     """What the product took is the text of the first identity header; the oracle found that header's list broken."""
-    header = next(filter(None, (first(pair.payload, name) for name in _IDENTITIES)), b"")
-    others = b" ".join(value for name in _IDENTITIES[1:] for value in values(pair.payload, name))
-    return _text(pair.product) in header and (not pair.oracle or _text(pair.oracle) in others)
+    present = [name for name in _IDENTITIES if values(pair.payload, name)]
+    others = b" ".join(value for name in present[1:] for value in values(pair.payload, name))
+    if not present or _text(pair.product) not in first(pair.payload, present[0]):
+        return False
+    return not pair.oracle or _text(pair.oracle) in others
 
 
 def broken_credentials(pair: Pair) -> bool:
@@ -166,8 +181,9 @@ def phone_in_capitals(pair: Pair) -> bool:
 
 
 def odd_urn(pair: Pair) -> bool:
-    """A URN of a namespace and nothing else is there."""
-    return re.search(rb"\burn:[a-z]+[\s>;]", pair.payload) is not None
+    """A URN of a namespace and nothing else is there: it is the host to the oracle, the user to the product."""
+    urn = re.search(rb"\burn:([a-z]+)[\s>;]", pair.payload)
+    return urn is not None and {_text(pair.oracle), _text(pair.product)} == {urn[1], b""}
 
 
 def swallowed_vendor(pair: Pair) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from .cases import Case
@@ -95,6 +96,17 @@ def test_differences_every_entry_is_needed(compared: list[Outcome]) -> None:
     """No tolerated difference outlives its reason: each covers at least one column of one input."""
     needed = {entry.name for outcome in compared for pair in pairs(outcome) if (entry := explanation(pair))}
     assert {entry.name for entry in TOLERATED} == needed
+
+
+def test_differences_do_not_excuse_a_wrong_value(compared: list[Outcome]) -> None:
+    """A value that has nothing to do with the message is covered by no entry, in any column of any input."""
+    for outcome in compared:
+        if outcome.product is None:
+            continue
+        wrong = {name: -1 if isinstance(value, int) else b"wrong" for name, value in outcome.product.items()}
+        spoilt = replace(outcome, product={**wrong, "msg_raw": b"wrong"})
+        excused = [(pair.column, entry.name) for pair in pairs(spoilt) if (entry := explanation(pair))]
+        assert not excused, outcome.case.name
 
 
 def test_refusals_every_entry_is_needed(compared: list[Outcome]) -> None:
