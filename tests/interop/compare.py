@@ -70,6 +70,12 @@ def ask_product(start: StartProduct, folder: Path, cases: Sequence[Case]) -> lis
     return [rows.get(case.envelope.source_port) for case in cases]
 
 
+def send(port: int, datagram: bytes) -> None:
+    """Send one datagram to *port*, without a sentinel."""
+    with _loopback(port) as sender:
+        sender.send(datagram)
+
+
 def deliver(port: int, database: Database, datagrams: Sequence[bytes]) -> None:
     """Send *datagrams* to *port* and return when all that comes of them stands in *database*."""
     with _loopback(port) as sender:

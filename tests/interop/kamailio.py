@@ -31,6 +31,7 @@ auto_aliases=no
 dns=no
 rev_dns=no
 use_dns_cache=off
+disable_core_dump=yes
 listen=udp:127.0.0.1:{port}
 mpath="{modules}/"
 loadmodule "pv.so"
@@ -48,7 +49,8 @@ request_route {{ sip_capture(); drop; }}
 onreply_route {{ sip_capture(); drop; }}
 """
 
-# A stateless hop: every message passes siptrace twice, once as it came and once as it goes on.
+# A stateless hop: every message passes siptrace twice, once as it came and once as it goes on; and one log line
+# for each request, which hlog() sends as HEP type 100.
 _TRACE = """\
 loadmodule "tm.so"
 loadmodule "siptrace.so"
@@ -59,7 +61,7 @@ modparam("siptrace", "hep_mode_on", 1)
 modparam("siptrace", "hep_version", {version})
 modparam("siptrace", "hep_capture_id", {capture_id})
 modparam("siptrace", "duplicate_uri", "sip:127.0.0.1:{collector}")
-request_route {{ $du = "sip:127.0.0.1:{next_hop}"; forward(); exit; }}
+request_route {{ hlog("$rm came"); $du = "sip:127.0.0.1:{next_hop}"; forward(); exit; }}
 """
 
 

@@ -36,6 +36,12 @@ def _callee_side(callee: sipp.Callee, peer: int) -> list[Sent]:
     return callee.messages(peer)
 
 
+def _log_lines(caller_side: list[Sent]) -> Counter[tuple[str, str]]:
+    """Return what hlog() in the hop's script sends: a line for each request, under its Call-ID."""
+    requests = [message.payload for message in caller_side if not message.payload.startswith(b"SIP/")]
+    return Counter((first(request, "Call-ID").decode(), f"{request.split()[0].decode()} came") for request in requests)
+
+
 def _sent_by_sngrep(messages: list[Datagram]) -> list[Datagram]:
     """Leave out the replies of calls whose request the capture lacks: sngrep 1.6.0 drops them."""
     known: set[bytes] = set()
@@ -53,7 +59,7 @@ def _sent_by_sngrep(messages: list[Datagram]) -> list[Datagram]:
 def test_siptrace_every_message_of_sipp_calls_is_stored(
     kamailio_here: None, sipp_here: None, tmp_path: Path, version: int
 ) -> None:
-    """Calls through a Kamailio whose siptrace sends HEP are stored as SIPp logged them, on both legs."""
+    """Calls through a Kamailio whose siptrace sends HEP, and its log lines, are stored as SIPp logged them."""
     with (
         product.piping(tmp_path / "sipcap") as collector,
         sipp.answering(tmp_path / "sipp") as callee,
@@ -65,9 +71,13 @@ def test_siptrace_every_message_of_sipp_calls_is_stored(
             capture_id=_CAPTURE_ID,
         ) as hop,
     ):
-        wire = sipp.call(tmp_path / "sipp", hop, _CALLS) + _callee_side(callee, hop)
+        caller_side = sipp.call(tmp_path / "sipp", hop, _CALLS)
+        wire = caller_side + _callee_side(callee, hop)
+        expected_logs = _log_lines(caller_side)
         collector.database.wait_for_count(len(wire))
-        rows = collector.database.rows()
+        collector.database.wait_for_count(expected_logs.total(), "logs_capture")
+        rows, logs = collector.database.rows(), collector.database.rows("logs_capture")
+    assert Counter((text(row["correlation_id"]), text(row["msg"])) for row in logs) == expected_logs
     assert Counter(map(_sent, rows)) == Counter(wire)
     # Version 1 has neither time nor capture id (spec 2.2), and then the node stands alone.
     assert {text(row["node"]) for row in rows} == {"homer01" if version == 1 else f"homer01:{_CAPTURE_ID}"}
