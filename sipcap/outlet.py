@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import struct
 import tempfile
 import threading
@@ -134,6 +135,13 @@ class Outlet:
     def ended(self) -> bool:
         """Nothing that is put will ever be written."""
         return self.reader_gone or self.limit_reached or self.failure is not None
+
+    def probe(self) -> None:
+        """Notice a reader that went away while there is nothing to write."""
+        poller = select.poll()
+        poller.register(self._fd, 0)
+        if any(event & select.POLLERR for _, event in poller.poll(0)):
+            self.reader_gone = True
 
     def put(self, lines: Lines) -> None:
         """Queue lines; they are written in this order."""

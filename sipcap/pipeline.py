@@ -82,6 +82,8 @@ def capture(
                 outlet.put(lines_of(records, encode))
             while not outlet.wait_for_space(0.1) and not stopping():
                 pass
+        else:
+            outlet.probe()
         if on_tick is not None:
             on_tick()
         if outlet.ended or stopping():

@@ -71,8 +71,10 @@ class Workers:
         self._pages = [SharedCounters() for _ in range(number)]
         self._pids: dict[int, int] = {}
         self._lifeline_read, self._lifeline_write = os.pipe()
+        self.ended = 0
+        """Workers that have ended, for whatever reason."""
         self.failed = 0
-        """Workers that ended with an error or by a signal that was not ours."""
+        """Of these, those that ended with an error or were killed."""
 
     def start(self) -> None:
         """Fork them; the sockets must be open and no thread may run."""
@@ -110,14 +112,13 @@ class Workers:
 
     def reap(self) -> bool:
         """Note the workers that have ended; false when none is left."""
-        while self._pids:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return True
-            if pid in self._pids:
+        for pid in list(self._pids):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
                 del self._pids[pid]
+                self.ended += 1
                 self.failed += os.waitstatus_to_exitcode(status) != 0
-        return False
+        return bool(self._pids)
 
     def join(self, timeout_s: float) -> None:
         """Wait for all to end; those that do not are killed."""
@@ -136,5 +137,9 @@ class Workers:
         """
         total = Counters()
         for page in self._pages:
-            total.add(page.read())
+            counted = Counters()
+            counted.add(page.read())
+            if not self._pids and (lost := counted.imbalance()):
+                counted.dropped["worker_killed"] += lost
+            total.add(counted.as_dict())
         return total

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sipcap.cli.options import common_options
+from sipcap.cli.common import common_options
 
 _INT_MIN = -(2**31)
 _FLOAT = re.compile(

@@ -13,10 +13,11 @@ import click
 
 import sipcap
 from sipcap.cli.console import escape_controls, report_error
-from sipcap.cli.options import Env, common_options
+from sipcap.cli.common import Env, common_options
 from sipcap.errors import EXIT_CODES, SipcapError
 
 COMMANDS = {
+    "listen": "live capture: HEP to NDJSON",
     "float2int": "the module's float2int(fval, ival)",
 }
 """Name and one-line help of every command; the file of the same name in ``sipcap.cli`` is loaded when it is used."""

@@ -2,61 +2,142 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, ParamSpec, TypeVar
+import sys
+from collections.abc import Callable, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
 
 import click
 
-from sipcap.cli.console import set_up
+from sipcap.cli.common import Env, common_options
+from sipcap.cli.console import wants_color
+from sipcap.endpoint import Endpoint, parse_endpoint
+from sipcap.limits import DRAIN_TIMEOUT_S
+from sipcap.ndjson import encode_records
+from sipcap.pipeline import Encode, ExtractOptions
+from sipcap.record import Record
+from sipcap.sources.addresses import Network
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-@dataclass
-class Env:
-    """What the common options say; they may stand before and behind the command's name."""
+class EndpointType(click.ParamType):
+    """``[udp:|tcp:|tls:]HOST:PORT[-PORT]``."""
 
-    verbosity: int = 0
-    color: str = "auto"
-    log_format: str = "text"
+    name = "endpoint"
 
-    _current: ClassVar[Env | None] = None
-
-    @classmethod
-    def current(cls) -> Env:
-        """The environment of this process."""
-        if cls._current is None:
-            cls._current = cls()
-        return cls._current
-
-    def update(self, verbose: int, quiet: int, color: str | None, log_format: str | None) -> None:
-        """Take over one set of common options; what is not given keeps its value."""
-        self.verbosity += verbose - quiet
-        self.color = color or self.color
-        self.log_format = log_format or self.log_format
-        set_up(self.verbosity, self.color, self.log_format)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Endpoint:
+        """Read an endpoint, or say how one looks."""
+        if isinstance(value, Endpoint):
+            return value
+        try:
+            return parse_endpoint(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-def common_options(function: Callable[..., R]) -> Callable[..., R]:
-    """Add the COMMON options of design 1.1 to a command."""
+class SecretType(click.ParamType):
+    """A secret: as it is, or ``@FILE`` for the first line of a file, so that ``ps`` does not show it."""
 
-    @click.option("-v", "--verbose", count=True, help="Say more on stderr; twice: tracebacks too.")
-    @click.option("-q", "--quiet", count=True, help="Say less on stderr; twice: errors only.")
-    @click.option(
-        "--color",
-        type=click.Choice(["auto", "always", "never"]),
-        help="Colours: auto looks at NO_COLOR, FORCE_COLOR and the terminal.  [default: auto]",
+    name = "secret"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read the secret, from its file if it is in one."""
+        if not value.startswith("@"):
+            return str(value)
+        try:
+            with Path(value[1:]).open() as file:
+                return file.readline().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            self.fail(f"cannot read {value[1:]}: {error}", param, ctx)
+
+
+class NetworkType(click.ParamType):
+    """An address or a network in CIDR notation."""
+
+    name = "cidr"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Network:
+        """Read a network."""
+        try:
+            return ip_network(value, strict=False)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def options_bundle(*options: Decorator) -> Decorator:
+    """Several options as one decorator, in the order in which they stand in the help."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+extract_options = options_bundle(
+    click.option("--capture-node", default="homer01", show_default=True, metavar="NAME", help="First half of the column node."),
+    click.option(
+        "--callid-aleg-header", default="X-CID", show_default=True, metavar="NAME[;NAME]",
+        help="Headers whose first present one gives callid_aleg.",
+    ),
+    click.option(
+        "--custom-header", "custom_headers", multiple=True, metavar="NAME",
+        help="Headers for custom_field1, 2 and 3, up to three times.  [default: Mac, IP, Port]",
+    ),
+    click.option(
+        "--no-capture-bad-msgs", "capture_bad_msgs", flag_value=False, default=True,
+        help="Reject SIP that lacks Via, From, To, Call-ID or CSeq instead of storing what can be read.",
+    ),
+)  # fmt: skip
+"""How messages become records; read by ``extract_options_of``."""
+
+format_option = click.option(
+    "--format", "output_format", type=click.Choice(["auto", "json", "line"]), default="auto", show_default=True,
+    help="auto: NDJSON into a pipe or file, one line a message on a terminal.",
+)  # fmt: skip
+drain_option = click.option(
+    "--drain-timeout", type=click.FloatRange(min=0), default=DRAIN_TIMEOUT_S, show_default=True, metavar="SECONDS",
+    help="How long to go on, once stopped, with what has been taken in.",
+)  # fmt: skip
+
+
+def extract_options_of(
+    capture_node: str, callid_aleg_header: str, custom_headers: tuple[str, ...], capture_bad_msgs: bool
+) -> ExtractOptions:
+    """Make the ExtractOptions that ``extract_options`` describes.
+
+    Raises:
+        click.BadParameter: more than three custom headers.
+    """
+    defaults = ExtractOptions().custom_headers
+    if len(custom_headers) > len(defaults):
+        raise click.BadParameter("three at most", param_hint="--custom-header")
+    return ExtractOptions(
+        capture_node,
+        tuple(name.strip() for name in callid_aleg_header.split(";") if name.strip()),
+        (*custom_headers, *defaults[len(custom_headers) :]),
+        capture_bad_msgs,
     )
-    @click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of stderr lines.  [default: text]")
-    @functools.wraps(function)
-    def wrapper(
-        *args: Any, verbose: int, quiet: int, color: str | None, log_format: str | None, **kwargs: Any
-    ) -> R:
-        Env.current().update(verbose, quiet, color, log_format)
-        return function(*args, **kwargs)
 
-    return wrapper
+
+def encoder_for(output_format: str) -> Encode:
+    """Choose how records are written to stdout."""
+    if output_format == "json" or (output_format == "auto" and not sys.stdout.isatty()):
+        return encode_records
+    color = wants_color(Env.current().color, sys.stdout)
+
+    def encode(records: Sequence[Record]) -> bytes:
+        from sipcap.cli.lines import format_line  # noqa: PLC0415  # only terminals need it
+
+        return "".join(f"{format_line(record, color)}\n" for record in records).encode()
+
+    return encode
+
+
+__all__ = [
+    "EndpointType", "NetworkType", "SecretType", "common_options", "drain_option", "encoder_for", "extract_options",
+    "extract_options_of", "format_option", "options_bundle",
+]  # fmt: skip
