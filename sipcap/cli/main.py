@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -12,17 +13,19 @@ from typing import NoReturn
 import click
 
 import sipcap
-from sipcap.cli.console import escape_controls, report_error
 from sipcap.cli.common import Env, common_options
-from sipcap.errors import EXIT_CODES, SipcapError
+from sipcap.cli.console import report_error
+from sipcap.errors import SipcapError, Unwritten
 
 COMMANDS = {
     "listen": "live capture: HEP to NDJSON",
+    "store": "NDJSON to a database",
+    "run": "the service: receive HEP and store it",
     "float2int": "the module's float2int(fval, ival)",
 }
 """Name and one-line help of every command; the file of the same name in ``sipcap.cli`` is loaded when it is used."""
 
-ISSUES = "the project's issue tracker"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class LazyGroup(click.Group):
@@ -38,6 +41,8 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(f"sipcap.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
+        command.short_help = COMMANDS[cmd_name]
+        _name_variables(command, f"SIPCAP_{cmd_name.upper()}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -46,10 +51,26 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Let every option be set by ``SIPCAP_<COMMAND>_<OPTION>`` as well.
+
+    Click's own names follow the parameters of the function, which are not always what the user types.
+    """
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            _name_variables(child, f"{prefix}_{name.upper().replace('-', '_')}")
+    for option in command.params:
+        if isinstance(option, click.Option) and option.expose_value and option.allow_from_autoenv:
+            long_name = max(option.opts, key=len).lstrip("-")
+            shared = [option.envvar] if isinstance(option.envvar, str) else option.envvar or []
+            option.envvar = [f"{prefix}_{long_name.upper().replace('-', '_')}", *shared]
+            option.allow_from_autoenv = False
+
+
 @click.command(
-    cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SIPCAP", "max_content_width": 100},
-)
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nFILES\n    sipcap.db  the database in the current folder, where none is named",
+)  # fmt: skip
 @click.version_option(sipcap.__version__, prog_name="sipcap", message="%(prog)s %(version)s")
 @common_options
 def cli() -> None:
@@ -62,17 +83,39 @@ def cli() -> None:
     """
 
 
+_name_variables(cli, "SIPCAP")
+
+
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code (design 1.1); nothing escapes.
 
     Click's own policy is not used: it gives 1 for Ctrl-C and for a reader that went away.
     """
-    env = Env.current()
+    _open_standard_streams()
+    code = 0
+    try:
+        code = _run_command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+    except SystemExit as error:
+        if error.code != 1:
+            raise
+        _discard_output()  # Click's answer to EPIPE while it prints help
+    except OSError as error:
+        if error.errno not in _FULL:
+            return _bug(error)
+        report_error(f"cannot write: {error.strerror}")
+        _discard_output()
+        return Unwritten.exit_code
+    except Exception as error:  # noqa: BLE001  # the only place that may: a bug must not look like a result
+        return _bug(error)
+    return code
+
+
+def _run_command(args: Sequence[str] | None) -> int:
     try:
         result = cli.main(args=args, prog_name="sipcap", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
     except click.Abort:
         return 130
     except click.ClickException as error:
@@ -81,27 +124,33 @@ def run(args: Sequence[str] | None = None) -> int:
     except SipcapError as error:
         report_error(str(error))
         return error.exit_code
-    except BrokenPipeError:
-        return _reader_went_away()
-    except SystemExit as error:  # Click's answer to EPIPE while it prints help
-        return _reader_went_away() if error.code == 1 else int(error.code or 0)
-    except Exception as error:  # noqa: BLE001  # the only place that may: a bug must not look like a result
-        if env.verbosity >= 2:
-            traceback.print_exc()
-        report_error(f"bug: {type(error).__name__}: {error}; please report it with the output of -vv")
-        return 70
     return result if isinstance(result, int) else 0
 
 
-def _reader_went_away() -> int:
-    """Ends quietly when the reader of our stdout is gone; nothing may be flushed into the closed pipe."""
+def _open_standard_streams() -> None:
+    """Put /dev/null where stdin, stdout or stderr is closed, or a socket would get its number."""
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            break
+    sys.stdin = sys.stdin or open(0)  # noqa: PTH123, SIM115
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: PTH123, SIM115
+
+
+def _discard_output() -> None:
+    """Let nobody try again to write what stdout still holds."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+
+
+def _bug(error: Exception) -> int:
+    if Env.current().verbosity >= 2:
+        traceback.print_exc()
+    report_error(f"bug: {type(error).__name__}: {error}; please report it with the output of -vv")
+    return 70
 
 
 def main() -> NoReturn:
     """Entry point of the ``sipcap`` program."""
     sys.exit(run())
-
-
-__all__ = ["COMMANDS", "EXIT_CODES", "cli", "escape_controls", "main", "run"]

@@ -136,9 +136,7 @@ def _value(param: click.Parameter, ctx: click.Context) -> Value:
 
 
 def _envvars(option: click.Option, ctx: click.Context) -> Iterator[str]:
-    if not option.expose_value:  # --help, --version
-        return
     if option.envvar is not None:
         yield from [option.envvar] if isinstance(option.envvar, str) else option.envvar
-    if option.allow_from_autoenv and ctx.auto_envvar_prefix is not None and option.name:
+    if option.expose_value and option.allow_from_autoenv and ctx.auto_envvar_prefix is not None and option.name:
         yield f"{ctx.auto_envvar_prefix}_{option.name.upper()}"

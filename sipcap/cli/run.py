@@ -1,0 +1,66 @@
+"""``sipcap run``: the service."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+
+from sipcap.capturing import CaptureJob
+from sipcap.cli.listen import hep_options_of, receive_options
+from sipcap.cli.options import common_options, drain_option, extract_options, extract_options_of
+from sipcap.cli.store import batch_options_of, router_of, sink_options
+from sipcap.deadletter import DeadLetterFile
+from sipcap.endpoint import Endpoint
+from sipcap.limits import HEP_PORT
+from sipcap.ndjson import encode_records
+from sipcap.service import Service, StoreJob
+from sipcap.sinks.registry import open_sink
+from sipcap.sources.hep import HepSource
+from sipcap.stopping import Stop
+
+
+@click.command(
+    "run",
+    epilog="\b\nEXAMPLES\n    $ sipcap run\n    $ sipcap run --listen udp:0.0.0.0:9060 --db-url sqlite:////var/lib/sip.db",
+)
+@receive_options
+@extract_options
+@sink_options
+@drain_option
+@common_options
+def command(**options: Any) -> int:
+    """Receive HEP and store it, unattended.
+
+    Without options it hears udp:127.0.0.1:9060 and tcp:127.0.0.1:9060 and stores into sipcap.db in the working
+    directory. It does what sipcap listen | sipcap store does, until it is stopped; while the database takes no
+    records, it tries again until it does.
+    """
+    stop = Stop()
+    stop.install()
+    if not options["endpoints"]:
+        options["endpoints"] = tuple(Endpoint(kind, "127.0.0.1", HEP_PORT, HEP_PORT) for kind in ("udp", "tcp"))
+    source = HepSource(hep_options_of(options))
+    capture = CaptureJob(
+        source,
+        extract_options_of(
+            options["capture_node"],
+            options["callid_aleg_header"],
+            options["custom_headers"],
+            options["capture_bad_msgs"],
+        ),
+        encode_records,
+        output=-1,
+        children=options["children"],
+        drain_timeout_s=options["drain_timeout"],
+    )
+    store = StoreJob(
+        partial(open_sink, options["db_url"], create=options["create"]),
+        router_of(options),
+        batch_options_of(options, retry_for_ever=True),
+        DeadLetterFile(options["dead_letter"]) if options["dead_letter"] else None,
+    )
+    source.open()
+    Service(capture, store).run(stop)
+    return 0

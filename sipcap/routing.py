@@ -1,0 +1,113 @@
+"""Which table a record goes to: table patterns, several tables, tables of reports (design 1.6, spec 4)."""
+
+from __future__ import annotations
+
+import random
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Final
+
+from sipcap.errors import CannotStart
+from sipcap.record import Record, ReportRecord, SipRecord
+
+DEFAULT_TABLE: Final = "sip_capture"
+MT_MODES: Final = ("rand", "round_robin", "hash")
+HASH_SOURCES: Final = ("call_id", "from_user", "to_user")
+
+_REPORT_TABLES: Final = {5: "rtcp_capture", 100: "logs_capture"}  # by HEP type (spec 2.5.1)
+_OTHER_REPORTS: Final = "report_capture"
+_HEP_TYPE_OF_TYPE: Final = {3: 5, 5: 100}  # the module's ``type`` of a report that does not tell its HEP type
+
+
+def split_patterns(texts: Sequence[str]) -> tuple[str, ...]:
+    """Split ``a|b|c``, given once or several times, into patterns; empty pieces do not count (spec 1.4).
+
+    Raises:
+        CannotStart: no pattern is left, or one cannot be a table's name.
+    """
+    patterns = tuple(piece.strip() for text in texts for piece in text.split("|") if piece.strip())
+    if not patterns:
+        raise CannotStart("no table: --table is empty")
+    for pattern in patterns:
+        if "\0" in pattern or "\ufffd" in pattern or not time.strftime(pattern, time.gmtime(0)):
+            raise CannotStart(f"no table can be called {pattern!r}")
+    return patterns
+
+
+@lru_cache(maxsize=4_096)
+def expand(pattern: str, seconds: int) -> str:
+    """Expand a strftime pattern with a time in UTC (spec 4.4)."""
+    return time.strftime(pattern, time.gmtime(seconds))
+
+
+class Router:
+    """Chooses tables.
+
+    Args:
+        patterns: one or several table patterns for SIP.
+        report_pattern: one pattern for all reports; None = by HEP type.
+        mt_mode: how one of several patterns is chosen.
+        hash_source: what is hashed in mode ``hash``.
+    """
+
+    def __init__(
+        self,
+        patterns: Sequence[str] = (DEFAULT_TABLE,),
+        report_pattern: str | None = None,
+        mt_mode: str = "rand",
+        hash_source: str = "call_id",
+    ) -> None:
+        self._report_pattern = report_pattern
+        self._choose = _chooser(patterns, mt_mode, hash_source)
+
+    def table_of(self, record: Record) -> str:
+        """The table of one record, for the time of its message."""
+        if isinstance(record, SipRecord):
+            pattern = self._choose(record)
+        else:
+            pattern = self._report_pattern or _report_table(record)
+        if "%" not in pattern:
+            return pattern
+        return expand(pattern, record.micro_ts // 1_000_000)
+
+
+def _report_table(record: ReportRecord) -> str:
+    hep_type = record.payload_type
+    if not isinstance(hep_type, int):
+        hep_type = _HEP_TYPE_OF_TYPE.get(record.type, record.type)
+    return _REPORT_TABLES.get(hep_type, _OTHER_REPORTS)
+
+
+def _chooser(patterns: Sequence[str], mt_mode: str, hash_source: str) -> Callable[[SipRecord], str]:
+    count = len(patterns)
+    if count == 1:
+        only = patterns[0]
+        return lambda _record: only
+    if mt_mode == "round_robin":
+        turn = -1
+
+        def next_pattern(_record: SipRecord) -> str:
+            nonlocal turn
+            turn = (turn + 1) % count
+            return patterns[turn]
+
+        return next_pattern
+    if mt_mode == "hash":
+        value_of = _HASH_VALUES[hash_source]
+        return lambda record: patterns[zlib.crc32(value_of(record).encode()) % count]
+    return lambda _record: random.choice(patterns)  # noqa: S311  # spreading, not secrecy
+
+
+def _call_id_token(record: SipRecord) -> str:
+    """The first token of the Call-ID: what the module hashes (spec 4.3)."""
+    tokens = record.callid.split(None, 1)
+    return tokens[0] if tokens else ""
+
+
+_HASH_VALUES: Final[dict[str, Callable[[SipRecord], str]]] = {
+    "call_id": _call_id_token,
+    "from_user": lambda record: record.from_user,
+    "to_user": lambda record: record.to_user,
+}

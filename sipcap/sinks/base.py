@@ -1,0 +1,35 @@
+"""What every sink of records can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from sipcap.record import Record
+
+
+class Row(NamedTuple):
+    """A record on its way into a table, with the keys that sipcap does not know."""
+
+    record: Record
+    unknown: dict[str, Any]
+
+
+class Sink(Protocol):
+    """Stores batches; a batch is stored whole or not at all."""
+
+    def open(self) -> None:
+        """Connect; raises CannotStart with one line that says why and not the password."""
+
+    def write(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> None:
+        """Store a batch in one transaction over all its tables; missing tables are created.
+
+        A batch whose id is already stored is not stored again: its commit was in doubt.
+
+        Raises:
+            SinkError: nothing of the batch is stored. ``transient`` tells whether the same batch may
+                succeed later, or a row of it will never be taken.
+        """
+
+    def close(self) -> None:
+        """Disconnect; may be called twice."""
