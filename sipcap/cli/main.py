@@ -119,7 +119,10 @@ def _run_command(args: Sequence[str] | None) -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
+        try:
+            error.show()
+        except OSError:
+            pass  # nobody is there to read it; the exit code still tells
         return error.exit_code
     except SipcapError as error:
         report_error(str(error))
@@ -134,9 +137,9 @@ def _open_standard_streams() -> None:
         if descriptor > 2:
             os.close(descriptor)
             break
-    sys.stdin = sys.stdin or open(0)  # noqa: PTH123, SIM115
-    sys.stdout = sys.stdout or open(1, "w")  # noqa: PTH123, SIM115
-    sys.stderr = sys.stderr or open(2, "w")  # noqa: PTH123, SIM115
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _discard_output() -> None:
