@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
 
 
 def _name_variables(command: click.Command, prefix: str) -> None:
-    """Let every option be set by ``SIPCAP_<COMMAND>_<OPTION>`` as well.
+    """Let every option be set by ``SIPCAP_<COMMAND>_<OPTION>``, before any other variable of its own.
 
     Click's own names follow the parameters of the function, which are not always what the user types.
     """
@@ -63,7 +63,8 @@ def _name_variables(command: click.Command, prefix: str) -> None:
         if isinstance(option, click.Option) and option.expose_value and option.allow_from_autoenv:
             long_name = max(option.opts, key=len).lstrip("-")
             shared = [option.envvar] if isinstance(option.envvar, str) else option.envvar or []
-            option.envvar = [f"{prefix}_{long_name.upper().replace('-', '_')}", *shared]
+            own = f"{prefix}_{long_name.upper().replace('-', '_')}"
+            option.envvar = list(dict.fromkeys([own, *shared]))
             option.allow_from_autoenv = False
 
 
