@@ -19,7 +19,7 @@ _CHUNK: Final = struct.Struct(">HHH")
 _MAX_UINT32: Final = 0xFFFF_FFFF
 _MAC_PADDING: Final = b"\0\0"  # HEP's MAC is a 64-bit number (spec 2.5, chunks 0x14 and 0x15)
 _FIXED_PART: Final = {AF_INET: 16, AF_INET6: 40}
-_EXTRA_CHUNKS: Final = tuple((field.name, number, field) for number, field in c.EXTRA_FIELDS.items())
+_EXTRA_CHUNKS: Final = {field.name: (number, field) for number, field in c.EXTRA_FIELDS.items()}
 
 
 class EncodeError(ValueError):
@@ -133,23 +133,27 @@ def _chunk(chunk_type: int, data: bytes, vendor: int = 0) -> bytes:
 def _add_extra(parts: list[bytes], extra: dict[str, Any]) -> None:
     """Add the rarer fields; names that are no chunk of HEP (``clock_skew_us``) are left out."""
     try:
-        for name, number, field in _EXTRA_CHUNKS:
-            value = extra.get(name)
-            if value is None:
-                continue
-            if field.form == "uint":
-                data = value.to_bytes(field.size, "big")
-            elif field.form == "mac":
-                data = _MAC_PADDING + mac_packed(value)
-            else:
-                data = value.encode("utf-8", "replace")
-            parts.append(_chunk(number, data))
-        for chunk in extra.get("vendor_chunks") or ():
-            parts.append(_chunk(chunk["type"], chunk["data"], chunk["vendor"]))
+        for name, value in extra.items():
+            if name in _EXTRA_CHUNKS:
+                parts.append(_extra_chunk(name, value))
+        parts.extend(_chunk(each["type"], each["data"], each["vendor"]) for each in extra.get("vendor_chunks", ()))
     except EncodeError:
         raise
     except (OverflowError, ValueError, TypeError, AttributeError, KeyError):
         raise EncodeError("field") from None
+
+
+@lru_cache(maxsize=8_192)
+def _extra_chunk(name: str, value: int | str) -> bytes:
+    """One of the rarer fields as a chunk; a capture repeats few of them, so that most look-ups hit."""
+    number, field = _EXTRA_CHUNKS[name]
+    if isinstance(value, str) == (field.form == "uint"):
+        raise EncodeError("field")
+    if isinstance(value, int):
+        data = value.to_bytes(field.size, "big")
+    else:
+        data = _MAC_PADDING + mac_packed(value) if field.form == "mac" else value.encode("utf-8", "replace")
+    return _chunk(number, data)
 
 
 def _encode_hep12(message: Message, version: int) -> bytes:
