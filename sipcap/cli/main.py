@@ -19,6 +19,7 @@ from sipcap.errors import SipcapError, Unwritten
 
 COMMANDS = {
     "listen": "live capture: HEP to NDJSON",
+    "replay": "captures to HEP or NDJSON",
     "store": "NDJSON to a database",
     "run": "the service: receive HEP and store it",
     "float2int": "the module's float2int(fval, ival)",
