@@ -88,7 +88,7 @@ extract_options = options_bundle(
         help="Headers for custom_field1, 2 and 3, up to three times.  [default: Mac, IP, Port]",
     ),
     click.option(
-        "--no-capture-bad-msgs", "capture_bad_msgs", flag_value=False, default=True,
+        "--no-capture-bad-msgs", "capture_bad_msgs", is_flag=True, callback=lambda _ctx, _param, value: not value,
         help="Reject SIP that lacks Via, From, To, Call-ID or CSeq instead of storing what can be read.",
     ),
 )  # fmt: skip
