@@ -81,7 +81,12 @@ _LINES = (
     "noline", "a b: c", ": x", 'X"y: z', "X@: y", "Ü: y", "X:y:z", "X\t:y", "\x01: y", "<x>: y", " cont", "X/: y",
 )  # fmt: skip
 _LEADS = ("\r\n", "\n", "\0\0", "\t", " ", "x", "\r", "\r\n \r\n")
-_LINE_ENDS = ((b"\r\n", b"\r"), (b"\r\n", b"\r\r\n"), (b"\r\n\r\n", b"\r\n \r\n"), (b"\r\n\r\n", b"\r\n\n"))
+_LINE_ENDS = {
+    "CR line ends": (b"\r\n", b"\r"),
+    "CR CR LF line ends": (b"\r\n", b"\r\r\n"),
+    "blank in the empty line": (b"\r\n\r\n", b"\r\n \r\n"),
+    "LF as the empty line": (b"\r\n\r\n", b"\r\n\n"),
+}
 _IDENTITIES = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID")
 
 
@@ -169,5 +174,5 @@ def _framings() -> Iterator[tuple[str, bytes]]:
     yield "latin1 user agent", BASE.plus("User-Agent: {}").encode().replace(b"{}", b"Gr\xfc\xdfe \xff\xfe")
     yield "latin1 body", base + "Grüße".encode("latin-1")
     yield "long body", base + b"x" * 20_000
-    for old, new in _LINE_ENDS:
-        yield f"{old!r} as {new!r}", base.replace(old, new)
+    for name, (old, new) in _LINE_ENDS.items():
+        yield name, base.replace(old, new)

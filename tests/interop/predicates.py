@@ -180,6 +180,12 @@ def phone_in_capitals(pair: Pair) -> bool:
     return b";user=PHONE" in pair.payload and _text(pair.oracle).partition(b";")[0] == pair.product
 
 
+def tel_with_host(pair: Pair) -> bool:
+    """The product has the whole text of a tel URI with an @, the oracle what stands behind that."""
+    product, oracle = _text(pair.product), _text(pair.oracle)
+    return b"@" in product and b"tel:" + product in pair.payload and product.rpartition(b"@")[2] == oracle
+
+
 def odd_urn(pair: Pair) -> bool:
     """A URN of a namespace and nothing else is there: it is the host to the oracle, the user to the product."""
     urn = re.search(rb"\burn:([a-z]+)[\s>;]", pair.payload)

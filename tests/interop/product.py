@@ -19,19 +19,6 @@ _ROOT = Path(__file__).resolve().parents[2]
 _ENV = {"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 _SIPCAP = (sys.executable, "-m", "sipcap")
 
-_MODES = """\
-[sipcap]
-capture_on = 1
-db_url = sqlite:///{database}
-batch_interval = 0.05
-control_socket = {folder}/sipcap.sock
-spool = {folder}/spool
-
-[listen:hep]
-mode = hep
-listen = udp:127.0.0.1:{port}
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Product:
@@ -39,6 +26,11 @@ class Product:
 
     port: int
     database: Database
+
+
+def _into(database: Path) -> list[str]:
+    # Short batches, because the tests wait for single rows.
+    return ["--db-url", f"sqlite:///{database}", "--batch-interval", "0.05"]
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -53,7 +45,7 @@ def piping(folder: Path, listen_options: Sequence[str] = ()) -> Iterator[Product
     folder.mkdir(parents=True, exist_ok=True)
     database, port, log = folder / "product.db", free_udp_port(), folder / "listen.log"
     listen = [*_SIPCAP, "listen", "--listen", f"udp:127.0.0.1:{port}", "--format", "json", *listen_options]
-    store = [*_SIPCAP, "store", "--db-url", f"sqlite:///{database}", "--batch-interval", "0.05"]
+    store = [*_SIPCAP, "store", *_into(database)]
     reader, writer = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), ("rb", "wb"), strict=True))
     with contextlib.ExitStack() as stack:
         # Entered in this order, so that the listener ends first and the store reads to the end of its input.
@@ -70,9 +62,8 @@ def serving(folder: Path) -> Iterator[Product]:
     """Run ``sipcap run`` into a SQLite file in *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     database, port, log = folder / "product.db", free_udp_port(), folder / "run.log"
-    modes = folder / "modes.ini"
-    modes.write_text(_MODES.format(database=database, port=port, folder=folder), encoding="utf-8")
-    with running([*_SIPCAP, "run", "--config", str(modes)], log, env=_ENV) as process:
+    argv = [*_SIPCAP, "run", "--listen", f"udp:127.0.0.1:{port}", *_into(database)]
+    with running(argv, log, env=_ENV) as process:
         _await_port(process, port, log)
         yield Product(port, Database(database))
 
@@ -88,11 +79,3 @@ def replay(capture: Path) -> list[dict[str, Any]]:
         timeout=WAIT_S,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def knows(command: str) -> bool:
-    """Tell whether the product has the subcommand already."""
-    done = subprocess.run(
-        [*_SIPCAP, command, "--help"], capture_output=True, env={**os.environ, **_ENV}, check=False, timeout=WAIT_S
-    )
-    return done.returncode == 0

@@ -8,19 +8,10 @@ why it refused; the first entry that covers an outcome names it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from .compare import Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A reason for which one side stores nothing and the other a row."""
-
-    name: str
-    reason: str
-    covers: Callable[[Outcome], bool]
+from .tolerance import Refusal
+from .unmended import REFUSALS as UNMENDED
 
 
 def _logged(name: str, complaint: str, reason: str) -> Refusal:
@@ -28,12 +19,21 @@ def _logged(name: str, complaint: str, reason: str) -> Refusal:
     return Refusal(name, reason, lambda outcome: pattern.search(outcome.complaint) is not None)
 
 
-def _framed(name: str, framing: str, reason: str) -> Refusal:
-    return Refusal(name, reason, lambda outcome: outcome.case.name == f"framing: {framing}")
+def _sent_as(name: str, case: str, reason: str) -> Refusal:
+    return Refusal(name, reason, lambda outcome: outcome.case.name == case)
 
 
 BY_ORACLE = (
-    _framed("compressed", "payload compressed", "the module ignores chunk 16, sipcap inflates it: spec 2.5, defect 7"),
+    _sent_as(
+        "compressed",
+        "framing: payload compressed",
+        "the module ignores chunk 16, sipcap inflates it: spec 2.5, defect 7",
+    ),
+    _sent_as(
+        "line_end_cr_cr_lf",
+        "spelling: CR CR LF line ends",
+        "Kamailio takes CR CR LF for the end of the headers, sipcap for a line end: defect 14",
+    ),
     _logged("identifier", r"not supported version .* v:\[69\]", "EEP1 and EEP3 are HEP3 too: spec 2.1, defect 35"),
     _logged("few_chunks", r"Not all elements", "what a packet lacks is empty in sipcap's row: spec 2.5"),
     _logged("no_address", r"NO IP's set", "what a packet lacks is empty in sipcap's row: spec 2.5"),
@@ -54,9 +54,9 @@ BY_ORACLE = (
 )
 
 BY_PRODUCT = (
-    _framed(
+    _sent_as(
         "short_chunk",
-        "capture id too short",
+        "framing: capture id too short",
         "the module reads on into the next chunk, sipcap checks every length: spec 2.4, defect 2, design part 2",
     ),
 )
@@ -67,7 +67,7 @@ def refusal(outcome: Outcome) -> Refusal | None:
     if outcome.oracle is None and outcome.product is not None:
         return _first(BY_ORACLE, outcome)
     if outcome.oracle is not None and outcome.product is None:
-        return _first(BY_PRODUCT, outcome)
+        return _first((*BY_PRODUCT, *UNMENDED), outcome)
     return None
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from .processes import WAIT_S, running, wait_until
 
-# sngrep's default for the capture id.
-CAPTURE_ID = 2002
+# sngrep means 2002, but converts the 32-bit field like a 16-bit one.
+CAPTURE_ID = 2002 << 16
 # It writes this once its capture is open.
 _READY = b"Dialog count"
 
