@@ -103,8 +103,9 @@ def _option_entry(option: Option) -> list[str]:
 def _environment(command: Command) -> list[str]:
     entries: list[list[str]] = []
     for option in command.options:
-        long_name = max(option.names, key=len)
-        entries += [tagged(bold(variable), f"The same as {long_name}.") for variable in option.envvars]
+        several = "; several values are separated by blanks" if option.repeatable and option.value else ""
+        text = f"The same as {option.long_name}{several}."
+        entries += [tagged(bold(variable), text) for variable in option.envvars]
     if not command.path:
         entries += [tagged(bold(variable), text) for variable, text in _COLOR_VARIABLES.items()]
     return _list(iter(entries))

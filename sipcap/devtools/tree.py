@@ -28,6 +28,7 @@ class Option:
     """One option: *value* is None for a flag; *optional* if its value may be left out."""
 
     names: tuple[str, ...]
+    long_name: str
     metavar: str
     value: Value | None
     optional: bool
@@ -100,6 +101,7 @@ def _option(option: click.Option, ctx: click.Context) -> Option:
     record = option.get_help_record(ctx)
     return Option(
         names=(*option.opts, *option.secondary_opts),
+        long_name=max(option.opts, key=len),
         metavar="" if flag else option.make_metavar(ctx).strip("[]"),
         value=None if flag else _value(option, ctx),
         optional=not flag and _has_flag_value(option),
