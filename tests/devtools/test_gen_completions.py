@@ -11,7 +11,7 @@ from sipcap.devtools.gen_completions import completions
 from sipcap.devtools.tree import Command, read_tree
 from tests.conftest import ROOT
 from tests.devtools.sample import SAMPLE
-from tests.tools import run_tool
+from tests.support.programs import run_tool
 
 SCRIPTS = completions(SAMPLE)
 SHELLS = {"sipcap": "bash", "_sipcap": "zsh", "sipcap.fish": "fish"}

@@ -10,7 +10,7 @@ from sipcap.devtools.gen_man import man_pages, page_name, release_date
 from sipcap.devtools.tree import Command, read_tree
 from tests.conftest import ROOT
 from tests.devtools.sample import SAMPLE
-from tests.tools import run_tool
+from tests.support.programs import run_tool
 
 PAGES = man_pages(SAMPLE, "2026-01-02")
 REAL = list(read_tree().walk())
