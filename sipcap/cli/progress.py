@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from sipcap.cli.common import Env
 from sipcap.cli.console import wants_color
@@ -40,7 +40,7 @@ class ReplayProgress:
         self._task: TaskID | None = None
         self._next_s = 0.0
 
-    def __enter__(self) -> ReplayProgress:
+    def __enter__(self) -> Self:
         if self._shown:
             self._start()
         return self

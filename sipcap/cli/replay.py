@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from typing import Any
@@ -22,7 +23,7 @@ from sipcap.cli.options import (
 )
 from sipcap.cli.progress import ReplayProgress
 from sipcap.endpoint import Endpoint
-from sipcap.errors import InputError
+from sipcap.errors import InputError, Unwritten
 from sipcap.outlet import Outlet
 from sipcap.replaying import ReplayStop, Restamped, replay_to_hep, replay_to_output
 from sipcap.sinks.hep import DEFAULT_CAPTURE_ID, HepSink, HepTarget
@@ -102,7 +103,7 @@ replay_options = options_bundle(
 @drain_option
 @format_option
 @common_options
-def command(**options: Any) -> int:  # noqa: ANN401  # click's parameters, by name
+def command(**options: Any) -> int:
     """Replay captured SIP: to NDJSON, or as HEP to a collector.
 
     SIP over UDP is found on Ethernet (VLANs too), Linux cooked v1 and v2, raw IP and BSD loopback, over IPv4
@@ -120,7 +121,7 @@ def command(**options: Any) -> int:  # noqa: ANN401  # click's parameters, by na
         reader_gone = replay(source, stopping, options)
     except BadFilterError as error:
         raise click.BadParameter(str(error), param_hint="--bpf") from None
-    except InputError:
+    except (InputError, Unwritten):
         _summarize(source)
         raise
     if reader_gone:
@@ -143,13 +144,13 @@ def _check(options: dict[str, Any]) -> None:
     elif endpoint.protocol == "tls":
         raise click.BadParameter("HEP is sent over udp: or tcp: only", param_hint="--to")
     elif endpoint.protocol == "tcp" and options["hep_version"] in (1, 2):
-        raise click.BadParameter("versions 1 and 2 have no length: tcp: takes version 3 only", param_hint="--hep-version")
+        raise click.BadParameter("tcp: takes version 3 only, 1 and 2 have no length", param_hint="--hep-version")
     if options["rate"] is not None and options["speed"] is not None:
         raise click.UsageError("--rate and --speed exclude each other")
     if STDIN in options["files"]:
         if options["loop"] > 1:
             raise click.UsageError("stdin can be read once: no --loop with -")
-        if sys.stdin.isatty():
+        if os.isatty(0):
             raise click.UsageError("stdin is a terminal; pipe a capture into it")
 
 

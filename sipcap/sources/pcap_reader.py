@@ -21,8 +21,8 @@ from sipcap.wire.link import LINK_TYPES, LinkType
 
 STDIN: Final = "-"
 
-BATCH_PACKETS: Final = 512
-"""Packets handed on together: under a millisecond of decoding, so that a stop is noticed soon."""
+BATCH_PACKETS: Final = 256
+"""Packets handed on together: a millisecond of decoding, which is how late it makes a message that is due."""
 
 PIPE_PACKETS: Final = 2_048
 """Packets of a pipe that wait to be decoded; more stay in the pipe, and its writer waits."""
@@ -103,7 +103,9 @@ class FileReader:
         try:
             capture = cypcap.open_offline(self._path)
         except cypcap.Error as error:
-            raise InputError(f"{self._name}: no capture that can be read: {_text(error)}") from None
+            text = _text(error)
+            what = "empty" if text.endswith("only got 0") else f"no capture that can be read: {text}"
+            raise InputError(f"{self._name}: {what}") from None
         self._capture = capture
         number = int(capture.datalink())
         if number not in LINK_TYPES:
