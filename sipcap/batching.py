@@ -116,7 +116,7 @@ class Batcher:
         attempt = 0
         while True:
             try:
-                self._sink.write(batch_id, tables)
+                adjusted = self._sink.write(batch_id, tables)
             except SinkError as error:
                 if not error.transient:
                     return error
@@ -125,6 +125,8 @@ class Batcher:
                 if attempt == 0:
                     _LOGGER.warning("%s; trying again", error)
             else:
+                self._counters.truncated += adjusted.truncated
+                self._counters.sanitised += adjusted.sanitised
                 if attempt:
                     _LOGGER.info("the database takes records again")
                 return None

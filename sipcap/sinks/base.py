@@ -15,13 +15,22 @@ class Row(NamedTuple):
     unknown: dict[str, Any]
 
 
+class Adjusted(NamedTuple):
+    """Rows of a stored batch that a table could not take exactly as they are (design 1.6)."""
+
+    truncated: int = 0
+    """Text was cut to the width of its column."""
+    sanitised: int = 0
+    """Characters that the table's character set cannot hold were replaced."""
+
+
 class Sink(Protocol):
     """Stores batches; a batch is stored whole or not at all."""
 
     def open(self) -> None:
         """Connect; raises CannotStart with one line that says why and not the password."""
 
-    def write(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> None:
+    def write(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> Adjusted:
         """Store a batch in one transaction over all its tables; missing tables are created.
 
         A batch whose id is already stored is not stored again: its commit was in doubt.

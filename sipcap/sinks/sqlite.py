@@ -16,7 +16,7 @@ from sipcap.ddl import read_ddl
 from sipcap.errors import CannotStart, SinkError
 from sipcap.limits import BATCH_LEDGER_KEEP_S, SQLITE_BUSY_S
 from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS, SipRecord
-from sipcap.sinks.base import Row
+from sipcap.sinks.base import Adjusted, Row
 from sipcap.sinks.rows import REPORT_ROW, SIP_ROW, RowMaker
 from sipcap.sources.quiet import Throttle
 
@@ -74,8 +74,8 @@ class SqliteSink:
             raise CannotStart(f"cannot use {self._path} as an SQLite database: {error}") from None
         self._connection = connection
 
-    def write(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> None:
-        """Store a batch; see Sink."""
+    def write(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> Adjusted:
+        """Store a batch; see Sink. SQLite holds any text at any width: nothing is ever adjusted."""
         connection = self._connection
         assert connection is not None, "write before open"
         try:
@@ -84,6 +84,7 @@ class SqliteSink:
                 for name, rows in tables.items():
                     self._insert(connection, name, rows)
             connection.execute("COMMIT")
+            return Adjusted()
         except BaseException as error:
             self._tables.clear()  # tables created in this transaction are gone, others may have changed
             with contextlib.suppress(sqlite3.Error):
