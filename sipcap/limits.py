@@ -58,9 +58,6 @@ READ_AHEAD_BYTES: Final = 8 << 20
 DRAIN_TIMEOUT_S: Final = 10.0
 """How long a stopped command goes on with what it has already taken in (design 1.1)."""
 
-UDP_DRAIN_S: Final = 1.0
-"""After a stop, datagrams that the kernel already holds are still read, for this long at most."""
-
 FLUSH_INTERVAL_S: Final = 0.1
 """Lines reach a pipe at most this much later (design 1.5)."""
 

@@ -12,24 +12,33 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from sipcap.counters import Counters
 from sipcap.endpoint import Endpoint
 from sipcap.errors import CannotStart
-from sipcap.limits import FLUSH_INTERVAL_S, RCVBUF_BYTES, UDP_DRAIN_S
+from sipcap.limits import (
+    DRAIN_TIMEOUT_S,
+    FLUSH_INTERVAL_S,
+    MAX_STREAM_CONNECTIONS,
+    RCVBUF_BYTES,
+    SOCKET_BATCH,
+    STREAM_IDLE_S,
+)
 from sipcap.sources.addresses import Network, PeerFilter, bind_all
 from sipcap.sources.hep_gate import HepGate
-from sipcap.sources.hep_stream import StreamPort
+from sipcap.sources.hep_stream import Room, StreamPort
 from sipcap.sources.hep_udp import UdpPort
 from sipcap.wire.message import Message
 
 _LOGGER = logging.getLogger("sipcap")
-_DROPS_INTERVAL_S = 1.0
+_HOUSEKEEPING_S: Final = 1.0
+_BACKLOG: Final = 4_096  # connections that may wait to be accepted; Linux takes less if net.core.somaxconn says so
 
 
 @dataclass(frozen=True)
 class HepOptions:
-    """How HEP is received."""
+    """How HEP is received. ``drain_s`` bounds how long what waits in the kernel is read after a stop."""
 
     endpoints: Sequence[Endpoint]
     rcvbuf_bytes: int = RCVBUF_BYTES
@@ -38,6 +47,21 @@ class HepOptions:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    drain_s: float = DRAIN_TIMEOUT_S / 2
+    idle_s: float = STREAM_IDLE_S
+    max_connections: int = MAX_STREAM_CONNECTIONS
+
+
+class _Bound(NamedTuple):
+    """A socket, what its endpoint was called, and how it speaks TLS."""
+
+    socket: socket.socket
+    protocol: str
+    tls: ssl.SSLContext | None
+
+    def __str__(self) -> str:
+        host, port = self.socket.getsockname()[:2]
+        return f"{self.protocol}:[{host}]:{port}" if ":" in host else f"{self.protocol}:{host}:{port}"
 
 
 class HepSource:
@@ -50,29 +74,41 @@ class HepSource:
     def __init__(self, options: HepOptions) -> None:
         self.stats = Counters()
         self._options = options
-        self._udp_sockets: list[socket.socket] = []
-        self._stream_sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
+        self._bound: list[_Bound] = []
         self._udp: list[UdpPort] = []
         self._streams: list[StreamPort] = []
-        self._selector: selectors.BaseSelector | None = None
         self._stopping = False
         self.counts_kernel_drops = True
         """False in all but one of the processes that share the sockets: the kernel counts per socket."""
 
+    @property
+    def addresses(self) -> list[str]:
+        """What is bound, as ``protocol:host:port``; in the order of the endpoints."""
+        return [str(bound) for bound in self._bound]
+
     def open(self) -> None:
         """Bind all endpoints; see Source."""
         _allow_many_connections()
-        for endpoint in self._options.endpoints:
-            if endpoint.protocol == "udp":
-                self._udp_sockets.extend(bind_all(endpoint, socket.SOCK_DGRAM))
-                continue
-            tls = self._tls_context() if endpoint.protocol == "tls" else None
-            for bound in bind_all(endpoint, socket.SOCK_STREAM):
-                bound.listen(512)
-                self._stream_sockets.append((bound, tls))
+        try:
+            for endpoint in self._options.endpoints:
+                self._bind(endpoint)
+        except CannotStart:
+            self.close()
+            raise
         self._set_buffers()
-        for bound in [*self._udp_sockets, *(each for each, _ in self._stream_sockets)]:
-            _LOGGER.info("listening on %s", _socket_text(bound))
+        for address in self.addresses:
+            _LOGGER.info("listening on %s", address)
+
+    def _bind(self, endpoint: Endpoint) -> None:
+        tls = self._tls_context() if endpoint.protocol == "tls" else None
+        is_udp = endpoint.protocol == "udp"
+        for bound in bind_all(endpoint, socket.SOCK_DGRAM if is_udp else socket.SOCK_STREAM):
+            self._bound.append(_Bound(bound, endpoint.protocol, tls))
+            if not is_udp:
+                try:
+                    bound.listen(_BACKLOG)
+                except OSError as error:  # another process was faster
+                    raise CannotStart(f"cannot listen on {endpoint}: {error.strerror}") from None
 
     def _tls_context(self) -> ssl.SSLContext:
         options = self._options
@@ -80,19 +116,20 @@ class HepSource:
             raise CannotStart("tls: endpoints need --tls-cert (and --tls-key if the key is in another file)")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            context.load_cert_chain(options.tls_cert, options.tls_key)
+            # The empty password: OpenSSL would ask the terminal for that of an encrypted key.
+            context.load_cert_chain(options.tls_cert, options.tls_key, password="")
             if options.tls_client_ca is not None:
                 context.load_verify_locations(options.tls_client_ca)
                 context.verify_mode = ssl.CERT_REQUIRED
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:  # ssl.SSLError is one
             raise CannotStart(f"TLS certificate, key or client CA cannot be used: {error}") from None
         return context
 
     def _set_buffers(self) -> None:
         wanted = self._options.rcvbuf_bytes
-        grants = {UdpPort(each, self.stats, None).grant_buffer(wanted) for each in self._udp_sockets}
-        if grants:
-            granted = min(grants)
+        ports = [UdpPort(each.socket, self.stats, None) for each in self._bound if each.protocol == "udp"]
+        if ports:
+            granted = min(port.grant_buffer(wanted) for port in ports)
             hint = "" if granted >= wanted else "; net.core.rmem_max or CAP_NET_ADMIN allow more"
             _LOGGER.info("receive buffer: %d bytes granted of %d asked for%s", granted, wanted, hint)
 
@@ -101,50 +138,74 @@ class HepSource:
         gate = HepGate(self.stats, self._options.auth_key)
         with selectors.DefaultSelector() as selector:
             self._register(selector)
-            next_drops_s = 0.0
+            housekeeping_s = 0.0
             while not self._stopping:
-                events = selector.select(FLUSH_INTERVAL_S)
-                if not events:
-                    yield []
-                for key, _ in events:
-                    frames: list[bytes] = key.data()
-                    if frames:
-                        yield gate.decode(frames)
-                now_s = time.monotonic()
-                if now_s >= next_drops_s:
-                    next_drops_s = now_s + _DROPS_INTERVAL_S
-                    self._housekeeping()
+                for messages in self._turn(selector, gate):
+                    before_s = time.monotonic()
+                    yield messages
+                    now_s = time.monotonic()
+                    if now_s - before_s > _HOUSEKEEPING_S:  # the reader of our output was busy
+                        self._forgive(now_s - before_s)
+                    if now_s >= housekeeping_s:
+                        housekeeping_s = now_s + _HOUSEKEEPING_S
+                        self._keep_house()
             for frames in self._drain():
                 yield gate.decode(frames)
-            self._housekeeping()
 
     def _register(self, selector: selectors.BaseSelector) -> None:
-        peers = PeerFilter(self._options.allow) if self._options.allow else None
-        self._selector = selector
-        self._udp = [UdpPort(each, self.stats, peers) for each in self._udp_sockets]
-        self._streams = [StreamPort(each, self.stats, peers, tls, selector) for each, tls in self._stream_sockets]
-        for port in self._udp:
-            selector.register(port.socket, selectors.EVENT_READ, port.receive)
-        for stream in self._streams:
-            selector.register(stream.socket, selectors.EVENT_READ, stream.accept)
+        options = self._options
+        peers = PeerFilter(options.allow) if options.allow else None
+        room = Room(options.max_connections)
+        for bound, protocol, tls in self._bound:
+            if protocol == "udp":
+                port = UdpPort(bound, self.stats, peers)
+                self._udp.append(port)
+                selector.register(bound, selectors.EVENT_READ, port.receive)
+            else:
+                stream = StreamPort(bound, self.stats, peers, tls, selector, room=room, idle_s=options.idle_s)
+                self._streams.append(stream)
 
-    def _housekeeping(self) -> None:
+    def _turn(self, selector: selectors.BaseSelector, gate: HepGate) -> Iterator[list[Message]]:
+        """Give every socket one turn; yields at least once, so that the caller can look at the clock."""
+        frames: list[bytes] = []
+        for key, _ in selector.select(FLUSH_INTERVAL_S):
+            frames += key.data()
+            if len(frames) >= SOCKET_BATCH:
+                yield gate.decode(frames)
+                frames = []
+        yield gate.decode(frames) if frames else []
+
+    def _keep_house(self) -> None:
         for stream in self._streams:
             stream.drop_stalled()
+            stream.resume()
         if self.counts_kernel_drops:
             for port in self._udp:
                 port.count_drops()
 
+    def _forgive(self, pause_s: float) -> None:
+        for stream in self._streams:
+            stream.forgive(pause_s)
+
     def _drain(self) -> Iterator[list[bytes]]:
         """What the kernel had taken in before the stop is still ours to deliver."""
-        until_s = time.monotonic() + UDP_DRAIN_S
+        until_s = time.monotonic() + self._options.drain_s
+        if self.counts_kernel_drops:
+            for port in self._udp:
+                port.refuse_more()
         for port in self._udp:
-            while time.monotonic() < until_s and (datagrams := port.receive()):
-                yield datagrams
+            port.empty = False
+            while not port.empty and time.monotonic() < until_s:
+                yield port.receive()
         for stream in self._streams:
-            stream.accept()
-            while time.monotonic() < until_s and (frames := stream.drain()):
+            stream.accept_all()
+            read = True
+            while read and time.monotonic() < until_s:
+                frames, read = stream.drain()
                 yield frames
+        for port in self._udp:
+            if not port.empty:
+                port.discard()
 
     def stop(self) -> None:
         """Take in nothing new."""
@@ -152,10 +213,14 @@ class HepSource:
 
     def close(self) -> None:
         """Close all sockets."""
+        if self.counts_kernel_drops:
+            for port in self._udp:
+                port.count_drops()
         for stream in self._streams:
             stream.close()
-        for bound in [*self._udp_sockets, *(each for each, _ in self._stream_sockets)]:
-            bound.close()
+        for bound in self._bound:
+            bound.socket.close()
+        self._udp, self._streams, self._bound = [], [], []
 
 
 def _allow_many_connections() -> None:
@@ -163,9 +228,3 @@ def _allow_many_connections() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _socket_text(bound: socket.socket) -> str:
-    protocol = "udp" if bound.type == socket.SOCK_DGRAM else "tcp"
-    host, port = bound.getsockname()[:2]
-    return f"{protocol}:[{host}]:{port}" if ":" in host else f"{protocol}:{host}:{port}"

@@ -10,7 +10,9 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
@@ -19,45 +21,64 @@ from sipcap.sources.addresses import PeerFilter
 from sipcap.sources.quiet import Throttle
 from sipcap.wire.hep_stream import HepFramer
 
+_KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120),  # the usual two hours would let dead peers fill the room
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
+
+
+@dataclass
+class Room:
+    """How many connections a process may still accept, on all its ports together."""
+
+    left: int = MAX_STREAM_CONNECTIONS
+
 
 class Connection:
     """One peer; hands out whole frames."""
 
-    def __init__(self, connected: socket.socket, stats: Counters) -> None:
+    def __init__(self, connected: socket.socket, stats: Counters, peer: str = "") -> None:
         self.socket = connected
+        self.peer = peer
         self._stats = stats
         self._framer = HepFramer()
-        self._shaking_hands = isinstance(connected, ssl.SSLSocket)
-        self.waiting_since: float | None = time.monotonic() if self._shaking_hands else None
+        self.shaking_hands = isinstance(connected, ssl.SSLSocket)
+        """TLS is not there yet."""
+        self.waiting_since: float | None = time.monotonic() if self.shaking_hands else None
         """When the frame (or handshake) began that is not whole yet; None between frames."""
         self.wants_write = False
         """TLS cannot go on before the socket takes bytes."""
+        self.failure: OSError | None = None
+        """Why the connection ended, if not with an end of stream."""
+        self.empty = False
+        """The last turn found nothing to read."""
 
     def receive(self) -> tuple[list[bytes], bool]:
         """Take what waits, one buffer at most; returns whole frames and whether the peer is still there."""
+        self.wants_write = self.empty = False
         try:
-            if self._shaking_hands:
+            if self.shaking_hands:
                 self._shake_hands()
             data = self.socket.recv(STREAM_BUFFER_BYTES)
-            self.wants_write = False
         except (BlockingIOError, ssl.SSLWantReadError):
-            self.wants_write = False
+            self.empty = True
             return [], True
         except ssl.SSLWantWriteError:
-            self.wants_write = True
+            self.wants_write = self.empty = True
             return [], True
-        except OSError:  # reset, TLS alert, a client that speaks no TLS
-            self._count_cut()
+        except OSError as error:  # reset, TLS alert, a client that speaks no TLS
+            self.failure = error
             return [], False
         if not data:
-            self._count_cut()
             return [], False
         return list(self._frames(data)), not self._framer.dead
 
     def _shake_hands(self) -> None:
         assert isinstance(self.socket, ssl.SSLSocket)
         self.socket.do_handshake()
-        self._shaking_hands = False
+        self.shaking_hands = False
         self.waiting_since = None
 
     def _frames(self, data: bytes) -> Iterator[bytes]:
@@ -80,17 +101,12 @@ class Connection:
         elif whole or self.waiting_since is None:
             self.waiting_since = time.monotonic()
 
-    def _count_cut(self) -> None:
+    def close(self) -> None:
+        """Close it; a frame that is not whole counts as cut."""
         if self._framer.pending:
             self._stats.received += 1
             self._stats.rejected["stream_cut"] += 1
-
-    def stalled(self, now_s: float) -> bool:
-        """Whether a frame or handshake has been unfinished for too long; then it counts as cut."""
-        if self.waiting_since is None or now_s - self.waiting_since < STREAM_IDLE_S:
-            return False
-        self._count_cut()
-        return True
+        self.socket.close()
 
 
 class StreamPort:
@@ -98,10 +114,12 @@ class StreamPort:
 
     Args:
         listening: bound and non-blocking.
-        stats: where to count.
+        stats: where to count; a connection that is refused counts as one message.
         peers: whom to accept; None = everybody.
         tls: the context for TLS; None = plain TCP.
         selector: where connections are registered; the data is what to call for the frames.
+        room: shared by all ports of the process.
+        idle_s: how long a frame or a handshake may take.
     """
 
     def __init__(
@@ -111,67 +129,104 @@ class StreamPort:
         peers: PeerFilter | None,
         tls: ssl.SSLContext | None,
         selector: selectors.BaseSelector,
+        *,
+        room: Room | None = None,
+        idle_s: float = STREAM_IDLE_S,
     ) -> None:
         self.socket = listening
         self._stats = stats
         self._peers = peers
         self._tls = tls
         self._selector = selector
+        self._room = room or Room()
+        self._most = self._room.left
+        self._idle_s = idle_s
         self._connections: set[Connection] = set()
         self._refusals = Throttle("refused a HEP connection from %s: %s")
+        self._failures = Throttle("TLS with %s failed: %s")
         self._reserve: int | None = os.open(os.devnull, os.O_RDONLY)
+        self.resume()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    def resume(self) -> None:
+        """Accept connections (again)."""
+        if self.socket not in self._selector.get_map():
+            self._selector.register(self.socket, selectors.EVENT_READ, self.accept)
 
     def accept(self) -> list[bytes]:
-        """Accept the connections that wait; there are no frames yet."""
+        """Accept the connections that wait, some at a time; there are no frames yet."""
         for _ in range(SOCKET_BATCH):
-            try:
-                connected, peer = self.socket.accept()
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    self._refuse_with_reserve()
-                return []  # else nobody waits, or somebody went away again
-            reason = self._reason_to_refuse(peer[0])
-            if reason:
-                connected.close()
-                self._refusals.warning(peer[0], reason)
-            else:
-                self._add(connected)
-
+            if not self._accept_one():
+                break
         return []
 
-    def _refuse_with_reserve(self) -> None:
+    def accept_all(self) -> None:
+        """Accept all connections that wait, as many as there is room for."""
+        for _ in range(self._room.left + 1):
+            if not self._accept_one():
+                break
+
+    def _accept_one(self) -> bool:
+        """Accept or refuse one connection; false if none waits or none can be accepted."""
+        try:
+            connected, address = self.socket.accept()
+        except OSError as error:
+            # Else nobody waits, or somebody went away again.
+            return error.errno in (errno.EMFILE, errno.ENFILE) and self._refuse_with_reserve()
+        if self._peers is not None and not self._peers.allows(address[0]):
+            self._refuse(connected, address[0], "not_allowed", "its address is not allowed")
+        elif self._room.left <= 0:
+            self._refuse(connected, address[0], "too_many_connections", f"{self._most} are open")
+        else:
+            self._add(connected, address[0])
+        return True
+
+    def _refuse(self, connected: socket.socket, peer: str, reason: str, text: str) -> None:
+        connected.close()
+        self._stats.received += 1
+        self._stats.rejected[reason] += 1
+        self._refusals.warning(peer, text)
+
+    def _refuse_with_reserve(self) -> bool:
         """Without a free file descriptor, use the spare one to turn a peer away.
 
-        A connection that stays in the queue would wake us at once, again and again.
+        A connection that stays in the queue would wake us at once, again and again. Where even that does
+        not help (the whole system is out of descriptors), accepting pauses until ``resume``.
         """
         if self._reserve is not None:
             os.close(self._reserve)
             self._reserve = None
-        with contextlib.suppress(OSError):
-            connected, peer = self.socket.accept()
-            connected.close()
-            self._refusals.warning(peer[0], "no file descriptors are left")
+        try:
+            connected, address = self.socket.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._selector.unregister(self.socket)
+            refused = False
+        else:
+            self._refuse(connected, address[0], "too_many_connections", "no file descriptors are left")
+            refused = True
         with contextlib.suppress(OSError):
             self._reserve = os.open(os.devnull, os.O_RDONLY)
+        return refused
 
-    def _reason_to_refuse(self, host: str) -> str:
-        if self._peers is not None and not self._peers.allows(host):
-            return "its address is not allowed"
-        if len(self._connections) >= MAX_STREAM_CONNECTIONS:
-            return f"{MAX_STREAM_CONNECTIONS} are open"
-        return ""
-
-    def _add(self, connected: socket.socket) -> None:
+    def _add(self, connected: socket.socket, peer: str) -> None:
         connected.setblocking(False)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for level, option, value in _KEEPALIVE:
+            with contextlib.suppress(OSError):
+                connected.setsockopt(level, option, value)
         if self._tls is not None:
             try:
                 connected = self._tls.wrap_socket(connected, server_side=True, do_handshake_on_connect=False)
-            except OSError:  # it is gone already
+            except (OSError, ValueError):  # it is gone already
                 connected.close()
                 return
-        connection = Connection(connected, self._stats)
+        connection = Connection(connected, self._stats, peer)
         self._connections.add(connection)
+        self._room.left -= 1
         self._selector.register(connected, selectors.EVENT_READ, partial(self.receive, connection))
 
     def receive(self, connection: Connection) -> list[bytes]:
@@ -190,26 +245,39 @@ class StreamPort:
 
     def _drop(self, connection: Connection) -> None:
         """Close one connection."""
+        if connection.shaking_hands and connection.failure is not None:
+            self._failures.warning(connection.peer, connection.failure.strerror or connection.failure)
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(connection.socket)
-        connection.socket.close()
+        connection.close()
         self._connections.discard(connection)
+        self._room.left += 1
 
     def drop_stalled(self) -> None:
         """Close connections whose peer stopped in the middle of something."""
-        now_s = time.monotonic()
-        for connection in [each for each in self._connections if each.stalled(now_s)]:
-            self._drop(connection)
+        begun_s = time.monotonic() - self._idle_s
+        for connection in list(self._connections):
+            if connection.waiting_since is not None and connection.waiting_since <= begun_s:
+                self._drop(connection)
 
-    def drain(self) -> list[bytes]:
-        """Take one more turn of every connection; empty if none had a whole frame."""
-        return [frame for connection in list(self._connections) for frame in self.receive(connection)]
+    def forgive(self, pause_s: float) -> None:
+        """Nobody read for so long: that is not the peers' fault."""
+        for connection in self._connections:
+            if connection.waiting_since is not None:
+                connection.waiting_since += pause_s
+
+    def drain(self) -> tuple[list[bytes], bool]:
+        """Take one more turn of every connection; returns the frames and whether anything was read."""
+        frames: list[bytes] = []
+        read = False
+        for connection in list(self._connections):
+            frames += self.receive(connection)
+            read = read or not connection.empty
+        return frames, read
 
     def close(self) -> None:
         """Close everything; frames that are not whole are counted."""
         for connection in list(self._connections):
-            connection.waiting_since = -STREAM_IDLE_S
-            connection.stalled(time.monotonic())
             self._drop(connection)
         self.socket.close()
         if self._reserve is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from array import array
 from typing import Final
 
 from sipcap.counters import Counters
@@ -12,8 +13,11 @@ from sipcap.limits import MAX_DATAGRAM_BYTES, SOCKET_BATCH
 from sipcap.sources.addresses import PeerFilter
 
 _SO_RCVBUFFORCE: Final = 33  # Linux; needs CAP_NET_ADMIN and ignores net.core.rmem_max
+_SO_ATTACH_FILTER: Final = 26
 _SO_MEMINFO: Final = 55  # Linux 4.12: nine 32-bit numbers, the last one counts drops
 _MEMINFO: Final = struct.Struct("=9I")
+_RETURN_NOTHING: Final = array("B", struct.pack("=HBBI", 6, 0, 0, 0))  # BPF: ret #0
+_LONGEST_QUEUE: Final = 1 << 20  # datagrams; a socket buffer of 2 GiB, the most that Linux allows, holds fewer
 
 
 class UdpPort:
@@ -27,31 +31,37 @@ class UdpPort:
 
     def __init__(self, bound: socket.socket, stats: Counters, peers: PeerFilter | None) -> None:
         self.socket = bound
+        self.empty = False
+        """The last ``receive`` took everything that waited."""
         self._stats = stats
         self._peers = peers
         self._drops_seen = 0
+        self._refuses = False
 
     def grant_buffer(self, size_bytes: int) -> int:
         """Ask for a receive buffer; returns what the system granted, in bytes as it counts them."""
+        half = (size_bytes + 1) // 2  # Linux doubles what it is asked for
         try:
-            self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size_bytes // 2)
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, half)
         except OSError:
             with contextlib.suppress(OSError):
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size_bytes // 2)
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, half)
         return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
     def receive(self, limit: int = SOCKET_BATCH) -> list[bytes]:
-        """Take the datagrams that wait, ``limit`` at most."""
+        """Take the datagrams that wait, ``limit`` at most; those of peers not allowed are counted instead."""
         datagrams: list[bytes] = []
+        self.empty = False
         try:
             if self._peers is None:
                 receive = self.socket.recv
+                append = datagrams.append
                 for _ in range(limit):
-                    datagrams.append(receive(MAX_DATAGRAM_BYTES))
+                    append(receive(MAX_DATAGRAM_BYTES))
             else:
                 self._receive_filtered(self._peers, datagrams, limit)
         except BlockingIOError:
-            pass
+            self.empty = True
         except ConnectionError:
             pass  # an ICMP error that some earlier answer of somebody caused; the socket goes on
         return datagrams
@@ -62,13 +72,40 @@ class UdpPort:
             if peers.allows(peer[0]):
                 datagrams.append(data)
             else:
-                self._stats.datagrams += 1
-                self._stats.bytes += len(data)
-                self._stats.received += 1
+                self._count_unread(data)
                 self._stats.rejected["not_allowed"] += 1
+
+    def _count_unread(self, data: bytes) -> None:
+        self._stats.datagrams += 1
+        self._stats.bytes += len(data)
+        self._stats.received += 1
+
+    def refuse_more(self) -> None:
+        """Let the kernel refuse what arrives from now on; what waits already can still be taken.
+
+        Without it a drain would not end while somebody sends as fast as it reads.
+        """
+        self.count_drops()
+        self._refuses = True  # the kernel's count goes on with what it refuses: no loss, nobody listens any more
+        address, size = _RETURN_NOTHING.buffer_info()
+        program = struct.pack("@HP", size // 8, address)
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+    def discard(self) -> None:
+        """Count what still waits as ``dropped{drain_timeout}``: there is no time left to look at it."""
+        for _ in range(_LONGEST_QUEUE):
+            try:
+                data = self.socket.recv(MAX_DATAGRAM_BYTES)
+            except OSError:
+                return
+            self._count_unread(data)
+            self._stats.dropped["drain_timeout"] += 1
 
     def count_drops(self) -> None:
         """Add what the kernel dropped at this socket since the last call to ``kernel_dropped``."""
+        if self._refuses:
+            return
         try:
             info = self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
         except OSError:
