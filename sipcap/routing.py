@@ -31,9 +31,17 @@ def split_patterns(texts: Sequence[str]) -> tuple[str, ...]:
     if not patterns:
         raise CannotStart("no table: --table is empty")
     for pattern in patterns:
-        if "\0" in pattern or "\ufffd" in pattern or not time.strftime(pattern, time.gmtime(0)):
+        if not _is_name(pattern):
             raise CannotStart(f"no table can be called {pattern!r}")
     return patterns
+
+
+def _is_name(pattern: str) -> bool:
+    try:
+        pattern.encode()  # an argument that is not UTF-8 arrives with lone surrogates
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in pattern and "\ufffd" not in pattern and bool(time.strftime(pattern, time.gmtime(0)).strip())
 
 
 @lru_cache(maxsize=4_096)

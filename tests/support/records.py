@@ -19,7 +19,7 @@ INTEGERS = frozenset(name for name in SIP_COLUMNS if SipRecord.__annotations__[n
 """The columns that hold numbers; all others hold text."""
 
 
-def sip_record(number: int = 0, **changes: Any) -> SipRecord:
+def sip_record(number: int = 0, /, **changes: Any) -> SipRecord:
     """A record with every column set, told from others by its number."""
     values: dict[str, Any] = {
         name: index + number if name in INTEGERS else f"{name} {number}" for index, name in enumerate(SIP_COLUMNS)
@@ -29,7 +29,7 @@ def sip_record(number: int = 0, **changes: Any) -> SipRecord:
     return SipRecord(v=1, kind="sip", **(values | changes))
 
 
-def report_record(number: int = 0, **changes: Any) -> ReportRecord:
+def report_record(number: int = 0, /, **changes: Any) -> ReportRecord:
     """A report with every column set, told from others by its number."""
     values: dict[str, Any] = {
         name: index + number if name in INTEGERS else f"{name} {number}" for index, name in enumerate(REPORT_COLUMNS)
