@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -109,7 +109,7 @@ class SipRecord(Struct, gc=False, forbid_unknown_fields=True):
     tag_type: Int64 | UnsetType = UNSET
     event_type: Int64 | UnsetType = UNSET
     group_id: str | UnsetType = UNSET
-    vendor_chunks: list[dict[str, Any]] | UnsetType = UNSET
+    vendor_chunks: list[dict[str, int | bytes]] | UnsetType = UNSET
     original_ts_us: Int64 | UnsetType = UNSET
 
 
@@ -153,7 +153,7 @@ class ReportRecord(Struct, gc=False, forbid_unknown_fields=True):
     tag_type: Int64 | UnsetType = UNSET
     event_type: Int64 | UnsetType = UNSET
     group_id: str | UnsetType = UNSET
-    vendor_chunks: list[dict[str, Any]] | UnsetType = UNSET
+    vendor_chunks: list[dict[str, int | bytes]] | UnsetType = UNSET
     original_ts_us: Int64 | UnsetType = UNSET
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+_COMPATIBLE: Final = bytes(12)
+_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 @lru_cache(maxsize=65_536)
@@ -13,11 +17,14 @@ def ip_text(packed: bytes) -> str:
     The cache is bounded; a capture node sees few addresses, so that most look-ups hit.
     """
     if len(packed) == 4:
-        return "%d.%d.%d.%d" % tuple(packed)
-    address = IPv6Address(packed)
-    mapped = address.ipv4_mapped
-    # Python before 3.13 writes the last 32 bits of a mapped address in hexadecimal, inet_ntop does not.
-    return f"::ffff:{mapped}" if mapped is not None else str(address)
+        return "{}.{}.{}.{}".format(*packed)
+    # inet_ntop writes the last 32 bits of mapped and of IPv4-compatible addresses as IPv4, ipaddress does not
+    # (mapped ones it does from Python 3.13 on).
+    if packed.startswith(_MAPPED):
+        return "::ffff:{}.{}.{}.{}".format(*packed[12:])
+    if packed.startswith(_COMPATIBLE) and packed[12:14] != b"\0\0":
+        return "::{}.{}.{}.{}".format(*packed[12:])
+    return str(IPv6Address(packed))
 
 
 def ip_packed(text: str) -> bytes:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_HEP_PER_DATAGRAM
 from sipcap.wire.hep3 import decode_hep3
 from sipcap.wire.hep12 import decode_hep12
 from sipcap.wire.hep_chunks import MAGICS
 from sipcap.wire.message import Message
+
+_HEAD_LENGTHS: Final = frozenset(
+    (length + block, family) for length, family in ((16, 2), (40, 10)) for block in (0, 10, 12)
+)
+"""Byte 1 of HEPv1 and v2 with the family: most senders count the addresses, some v2's time block as well."""
 
 
 def decode_datagram(data: bytes, messages: list[Message], received_us: int = 0) -> None:
@@ -34,14 +41,18 @@ def decode_datagram(data: bytes, messages: list[Message], received_us: int = 0) 
         return
     message, offset = decode_hep3(data)
     messages.append(message)
-    if offset == len(data):
-        return
-    for _ in range(MAX_HEP_PER_DATAGRAM):
-        if data[offset : offset + 4] not in MAGICS:
-            return
+    if offset < len(data):
+        _decode_further(data, offset, messages)
+
+
+def _decode_further(data: bytes, offset: int, messages: list[Message]) -> None:
+    count = 1
+    while data[offset : offset + 4] in MAGICS:
+        if count == MAX_HEP_PER_DATAGRAM:
+            raise DecodeError("too_many")
         message, offset = decode_hep3(data, offset)
         messages.append(message)
-    raise DecodeError("too_many")
+        count += 1
 
 
 def looks_like_hep(data: bytes) -> bool:
@@ -53,4 +64,4 @@ def looks_like_hep(data: bytes) -> bool:
         return True
     if len(data) < 16 or data[0] not in (1, 2) or data[3] not in (6, 17, 22, 132):
         return False
-    return (data[1], data[2]) in ((16, 2), (40, 10))
+    return (data[1], data[2]) in _HEAD_LENGTHS

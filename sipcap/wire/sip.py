@@ -23,11 +23,14 @@ COMPACT_FORMS: Final = {
 """Short header names (spec 3.2)."""
 
 _MAX_LEARNED_NAMES: Final = 4_096
+_MAX_NAME: Final = 64  # characters of a name worth learning; the longest registered one has 35
+_LONG_MESSAGE: Final = 1_000  # from here on, finding the head's end first costs less than splitting the body
 _LINE_END = re.compile(r"\r?\n(?![ \t])")  # not before a fold
-_HEADERS_END = re.compile(r"\n\r?\n")
-_TRAILING_NULS = re.compile(r"\0+(?=\r?\n|\Z)")
+_HEADERS_END = re.compile(r"\r?\n\r?\n")
+_TRAILING_NULS = re.compile(r"(?<!\0)\0++(?=\r?\n|\Z)")  # the look-behind keeps it linear
 _LEADING: Final = "\r\n\0\t "
 _LWS: Final = " \t\r\n"
+_EMPTY_LINES: Final = ("\r", "")
 
 
 def canonical_name(name: str) -> str:
@@ -70,40 +73,46 @@ class SipHeadReader:
             text = text.lstrip(_LEADING)
         if "\0" in text:
             text = _TRAILING_NULS.sub("", text).replace("\0", "\ufffd")
-        head, _, _ = text.partition("\r\n\r\n")
-        lines = head.split("\r\n")
-        # More line feeds than line ends: some lines end with a bare LF.
-        slots = self._collect(lines) if head.count("\n") < len(lines) else None
+        head = text.partition("\r\n\r\n")[0] if len(text) > _LONG_MESSAGE else text
+        lines = head.split("\n", MAX_SIP_HEADERS)
+        kind, method, uri_or_reason = start_line(lines.pop(0).rstrip("\r"))
+        slots = self._collect(lines)
         if slots is None:
-            match = _HEADERS_END.search(text)
-            lines = _LINE_END.split(text.rstrip("\r\n") if match is None else text[: match.start()])
-            slots = self._collect(lines, folded=True) or self._empty
-        kind, method, uri_or_reason = start_line(lines[0])
+            head = _HEADERS_END.split(text, 1)[0]
+            slots = self._collect(_LINE_END.split(head, MAX_SIP_HEADERS)[1:]) or self._empty
         return kind, method, uri_or_reason, slots
 
-    def _collect(self, lines: list[str], *, folded: bool = False) -> list[str] | None:
-        """Put the first value of each wanted header into its slot; None if a folded line is met unasked."""
+    def _collect(self, lines: list[str]) -> list[str] | None:
+        """Put the first value of each wanted header into its slot; None if a line is folded.
+
+        The lines may end in CR, and those behind an empty line are not looked at.
+        """
+        if len(lines) >= MAX_SIP_HEADERS:
+            lines.pop()  # all that was not split
         names = self._names
         slots = self._empty[:]
-        for line in lines[1:MAX_SIP_HEADERS]:
+        for line in lines:
             name, _, value = line.partition(": ")
-            try:
-                slot = names[name]
-            except KeyError:
-                # "Name:value", a spelling not met before, a fold, or no header at all
-                if not folded and line[:1] in _LWS:
+            slot = names.get(name)
+            if slot is None:
+                # "Name:value", a spelling not met before, a fold, the end, or no header at all
+                if line in _EMPTY_LINES:
+                    break
+                if line[0] in " \t":
                     return None
                 name, _, value = line.partition(":")
                 slot = self._learn(name)
             if slot and not slots[slot]:
                 # "!" is the first character behind the blanks: one comparison finds what needs a strip.
-                slots[slot] = value if value > "!" else value.lstrip(_LWS)
+                slots[slot] = value.rstrip("\r") if value > "!" else value.lstrip(_LWS).rstrip("\r")
         return slots
 
     def _learn(self, name: str) -> int:
         slot = self._names.get(name)
         if slot is None:
             slot = self._slots.get(canonical_name(name), 0)
-            if len(self._names) < _MAX_LEARNED_NAMES:
+            if len(name) <= _MAX_NAME:
+                if len(self._names) >= _MAX_LEARNED_NAMES:
+                    self._names.clear()
                 self._names[name] = slot
         return slot

@@ -6,24 +6,32 @@ import re
 from typing import Final
 
 from sipcap.errors import DecodeError
-from sipcap.wire.sip_uri import port_number
+from sipcap.wire.sip_uri import parameter_finder, port_number
 
 REQUEST: Final = 1
 REPLY: Final = 2
 """The ``type`` column (spec 3.1)."""
 
-_METHODS: Final = frozenset(
-    "INVITE ACK BYE CANCEL OPTIONS REGISTER PRACK UPDATE INFO SUBSCRIBE NOTIFY REFER MESSAGE PUBLISH".split()
-)
-_TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # RFC 3261 section 25.1 "token"
-_REQUEST_LINE = re.compile(rf"({_TOKEN})[ \t]+(.*?)[ \t]+SIP/\d+\.\d+[ \t]*", re.IGNORECASE | re.DOTALL)
-_CUT_REQUEST_LINE = re.compile(rf"({_TOKEN})[ \t]+((?:sips?|tel|urn):\S*)", re.IGNORECASE)
-_STATUS_LINE = re.compile(r"SIP/\d+\.\d+[ \t]+(\d{3,})(?:[ \t](.*)|)", re.IGNORECASE | re.DOTALL)
-_USERNAME = re.compile(r'(?:^|[\s,])username\s*=\s*(?:"((?:[^"\\]|\\.)*+)"?|([^\s,]*))', re.IGNORECASE)
+_METHODS: Final = frozenset((
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "INFO", "SUBSCRIBE", "NOTIFY",
+    "REFER", "MESSAGE", "PUBLISH",
+))  # fmt: skip
+
+# Start lines with odd blanks, versions or methods. The method is a token of RFC 3261 section 25.1.
+_METHOD = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]++)[ \t]++")
+_VERSION = re.compile(r"[ \t]SIP/[0-9]++\.[0-9]++\Z", re.IGNORECASE)
+_STATUS_LINE = re.compile(r"SIP/[0-9]++\.[0-9]++[ \t]++([0-9]{3,})(?:[ \t](.*))?", re.IGNORECASE | re.DOTALL)
+# HEP37's own example ends in the request URI (spec 2.10); a version may be cut as well.
+_CUT_URI = re.compile(r"((?:sips?|tel|urn):\S++)(?:[ \t]++(?:S(?:I(?:P(?:/[0-9.]*+)?)?)?)?)?", re.IGNORECASE)
+_DIGEST = re.compile(r"digest[ \t\r\n]", re.IGNORECASE)
+_username = parameter_finder("username", separator=",")
 
 
 def start_line(line: str) -> tuple[int, str, str]:
     """Read the first line of a message.
+
+    Args:
+        line: without its line end.
 
     Returns:
         For a request 1, the method as sent and the request URI; for a reply 2, the status
@@ -32,33 +40,42 @@ def start_line(line: str) -> tuple[int, str, str]:
     Raises:
         DecodeError: ``not_sip``.
     """
-    parts = line.split(" ")
-    if len(parts) == 3 and parts[2] == "SIP/2.0" and parts[0] in _METHODS and parts[1]:
-        return REQUEST, parts[0], parts[1]
-    if line[:8] == "SIP/2.0 " and line[8:11].isdecimal() and line[11:12] == " ":
-        return REPLY, line[8:11], line[12:].rstrip("\r\n")
-    return _tolerant_start_line(line.rstrip("\r\n"))
+    first, _, rest = line.partition(" ")
+    if first in _METHODS and rest[-8:] == " SIP/2.0":
+        uri = rest[:-8]
+        if uri and " " not in uri and "\t" not in uri:
+            return REQUEST, first, uri
+    elif first == "SIP/2.0" and rest[3:4] == " " and rest[:3].isdecimal() and rest[:3].isascii():
+        return REPLY, rest[:3], rest[4:]
+    return _tolerant_start_line(line)
 
 
 def _tolerant_start_line(line: str) -> tuple[int, str, str]:
-    """Read start lines with odd blanks, versions or methods, or one cut short (RFC 4475 section 3.1.2)."""
+    """Read what RFC 4475 section 3.1 does to start lines, and lines that were cut."""
     match = _STATUS_LINE.fullmatch(line)
     if match is not None:
         return REPLY, match[1], match[2] or ""
-    match = _REQUEST_LINE.fullmatch(line) or _CUT_REQUEST_LINE.fullmatch(line)
-    if match is None or not match[2]:
+    match = _METHOD.match(line)
+    if match is None:
         raise DecodeError("not_sip")
-    return REQUEST, match[1], match[2]
+    method, rest = match[1], line[match.end() :].rstrip(" \t")
+    version = _VERSION.search(rest)
+    if version is not None:
+        uri = rest[: version.start()].rstrip(" \t")
+    else:
+        cut = _CUT_URI.fullmatch(rest)
+        uri = cut[1] if cut is not None else ""
+    if not uri:
+        raise DecodeError("not_sip")
+    return REQUEST, method, uri
 
 
 def digest_user(value: str) -> str:
     """The user of Digest credentials, without scheme prefix and realm (spec 3.5); "" for other schemes."""
-    if value[:7].lower() != "digest ":
-        return ""
-    match = _USERNAME.search(value, 6)
+    match = _DIGEST.match(value)
     if match is None:
         return ""
-    user = (match[1] if match[1] is not None else match[2] or "").partition("@")[0]
+    user = _username("," + value[match.end() :]).partition("@")[0]
     prefix, colon, rest = user.partition(":")
     return rest if colon else prefix
 
