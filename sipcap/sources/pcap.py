@@ -9,7 +9,8 @@ from typing import Final
 
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
-from sipcap.sources.pcap_reader import Packet, PacketReader, is_pipe, open_reader
+from sipcap.sources.pcap_pipe import is_pipe, open_reader
+from sipcap.sources.pcap_reader import Packet, PacketReader
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
 from sipcap.wire.hep import decode_datagram, looks_like_hep
 from sipcap.wire.message import Message

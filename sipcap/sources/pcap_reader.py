@@ -1,34 +1,20 @@
-"""Packets of one capture file or pipe, read through libpcap.
-
-A file is read where it stands. A pipe is read in a thread of its own: libpcap blocks until the next packet
-comes, and the packets before it must not wait for that.
-"""
+"""Packets of one capture file, read through libpcap."""
 
 from __future__ import annotations
 
-import stat
-import threading
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Final, Protocol
 
 import cypcap  # type: ignore[import-untyped]  # it ships no types
 
 from sipcap.errors import CannotStart, InputError
-from sipcap.limits import FLUSH_INTERVAL_S
 from sipcap.wire.link import LINK_TYPES, LinkType
 
 STDIN: Final = "-"
 
 BATCH_PACKETS: Final = 256
 """Packets handed on together: a millisecond of decoding, which is how late it makes a message that is due."""
-
-PIPE_PACKETS: Final = 2_048
-"""Packets of a pipe that wait to be decoded; more stay in the pipe, and its writer waits."""
-
-GATHER_S: Final = 0.02
-"""How long the first packet of a pipe waits for company: a fifth of what design 1.5 allows."""
 
 _LINK_NAMES: Final = {
     9: "PPP", 50: "PPP", 51: "PPPoE", 105: "IEEE 802.11", 119: "Prism", 127: "radiotap (IEEE 802.11)",
@@ -68,28 +54,18 @@ class PacketReader(Protocol):
         """Give everything back; may be called twice."""
 
 
-def open_reader(path: str, bpf: str | None) -> PacketReader:
-    """Choose the reader for a file or a pipe and open it; ``-`` is stdin."""
-    reader: PacketReader = PipeReader(path, bpf) if is_pipe(path) else FileReader(path, bpf)
-    reader.open()
-    return reader
-
-
-def is_pipe(path: str) -> bool:
-    """Tell whether reading may have to wait for a writer: a pipe, a socket, a terminal."""
-    try:
-        mode = Path("/dev/stdin" if path == STDIN else path).stat().st_mode
-    except OSError:
-        return False  # opening it will say why
-    return not stat.S_ISREG(mode)
-
-
 class FileReader:
-    """Reads a capture file; ``-`` is stdin."""
+    """Reads a capture file.
 
-    def __init__(self, path: str, bpf: str | None) -> None:
+    Args:
+        path: what libpcap opens; ``-`` is stdin.
+        bpf: a filter to compile.
+        name: what to call the file in errors, if not by its path.
+    """
+
+    def __init__(self, path: str, bpf: str | None, name: str = "") -> None:
         self._path = path
-        self._name = "stdin" if path == STDIN else path
+        self._name = name or ("stdin" if path == STDIN else path)
         self._filter = bpf
         self._capture: cypcap.Pcap | None = None
         self._count = 0
@@ -145,70 +121,6 @@ class FileReader:
         if self._capture is not None:
             self._capture.close()
             self._capture = None
-
-
-class PipeReader:
-    """Reads a pipe in a thread; packets wait ``GATHER_S`` at most."""
-
-    def __init__(self, path: str, bpf: str | None) -> None:
-        self._file = FileReader(path, bpf)
-        self._packets: list[Packet] = []
-        self._changed = threading.Condition()
-        self._ended = False
-        self._failure: InputError | CannotStart | None = None
-
-    @property
-    def link(self) -> LinkType:
-        """The link type; see PacketReader."""
-        return self._file.link
-
-    @property
-    def bpf(self) -> cypcap.BpfProgram | None:
-        """The compiled filter; see PacketReader."""
-        return self._file.bpf
-
-    def open(self) -> None:
-        """Start the thread, which waits for the capture's header too."""
-        threading.Thread(target=self._run, name="pcap", daemon=True).start()
-
-    def _run(self) -> None:
-        file = self._file
-        try:
-            file.open()
-            for packet in file.packets():
-                self._put(packet)
-            self._failure = file.failure
-        except (InputError, CannotStart) as error:
-            self._failure = error
-        with self._changed:
-            file.close()
-            self._ended = True
-            self._changed.notify_all()
-
-    def _put(self, packet: Packet) -> None:
-        with self._changed:
-            self._packets.append(packet)
-            if len(self._packets) in (1, BATCH_PACKETS):
-                self._changed.notify_all()
-            while len(self._packets) >= PIPE_PACKETS:
-                self._changed.wait()
-
-    def read(self) -> list[Packet] | None:
-        """Take what has come; see PacketReader."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._packets or self._ended, FLUSH_INTERVAL_S)
-            if self._packets:
-                self._changed.wait_for(lambda: len(self._packets) >= BATCH_PACKETS or self._ended, GATHER_S)
-            packets, self._packets = self._packets, []
-            self._changed.notify_all()
-            if packets or not self._ended:
-                return packets
-            if self._failure is not None:
-                raise self._failure
-            return None
-
-    def close(self) -> None:
-        """Nothing: the thread closes what it reads, or ends with the process while it waits for a packet."""
 
 
 def _text(error: cypcap.Error) -> str:
