@@ -115,6 +115,18 @@ TOLERATED = (
         predicates.repeated_parameter,
     ),
     Difference(
+        "tag_with_comma",
+        frozenset({"from_tag", "to_tag"}),
+        "a comma is no part of a token (RFC 3261 25.1), so it ends a tag in sipcap, not in the module",
+        predicates.cut_at_comma,
+    ),
+    Difference(
+        "escaped_quote",
+        frozenset({"auth_user"}),
+        "a quote behind a backslash does not end a quoted string (RFC 3261 25.1), but it does in the module",
+        predicates.escaped_quote,
+    ),
+    Difference(
         "phone_in_capitals",
         _USERS,
         "the module wants user=phone in small letters; parameters compare without case: RFC 3261 19.1.4",

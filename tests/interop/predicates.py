@@ -175,6 +175,18 @@ def repeated_parameter(pair: Pair) -> bool:
     return pair.product in found and pair.oracle in found[found.index(_text(pair.product)) + 1 :]
 
 
+def cut_at_comma(pair: Pair) -> bool:
+    """The product has the oracle's tag up to its comma."""
+    before, comma, _ = _text(pair.oracle).partition(b",")
+    return bool(comma) and pair.product == before
+
+
+def escaped_quote(pair: Pair) -> bool:
+    """The oracle's user ends with a backslash; the product goes on with the quote behind it to the closing one."""
+    oracle, product = _text(pair.oracle), _text(pair.product)
+    return oracle.endswith(b"\\") and product.startswith(oracle + b'"') and b'"' + product + b'"' in pair.payload
+
+
 def phone_in_capitals(pair: Pair) -> bool:
     """The parameter user=PHONE is there, and only the product cut the user at its semicolon."""
     return b";user=PHONE" in pair.payload and _text(pair.oracle).partition(b";")[0] == pair.product
