@@ -115,6 +115,7 @@ class HepSource:
         if options.tls_cert is None:
             raise CannotStart("tls: endpoints need --tls-cert (and --tls-key if the key is in another file)")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.num_tickets = 0  # agents do not read, and closing with something unread is a reset
         try:
             # The empty password: OpenSSL would ask the terminal for that of an encrypted key.
             context.load_cert_chain(options.tls_cert, options.tls_key, password="")

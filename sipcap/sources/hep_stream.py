@@ -106,6 +106,9 @@ class Connection:
         if self._framer.pending:
             self._stats.received += 1
             self._stats.rejected["stream_cut"] += 1
+        if isinstance(self.socket, ssl.SSLSocket) and not self.shaking_hands and self.failure is None:
+            with contextlib.suppress(OSError, ValueError):
+                self.socket.unwrap()  # says goodbye; does not wait for an answer
         self.socket.close()
 
 

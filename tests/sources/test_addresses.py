@@ -11,7 +11,6 @@ import pytest
 
 from sipcap.endpoint import Endpoint, parse_endpoint
 from sipcap.errors import CannotStart
-from sipcap.sources import addresses
 from sipcap.sources.addresses import PeerFilter, bind_all, parse_networks
 
 KINDS = [socket.SOCK_DGRAM, socket.SOCK_STREAM]
@@ -33,7 +32,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
     def look_up(_host: str, port: int, **options: int) -> list[object]:
         return [found for host in hosts for found in ask(host, port, type=options["type"])]
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
 
 @KIND
@@ -84,7 +83,7 @@ def test_bind_star_without_ip6_hears_ip4(monkeypatch: pytest.MonkeyPatch) -> Non
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         return make(family, kind)
 
-    monkeypatch.setattr(addresses.socket, "socket", no_ip6)
+    monkeypatch.setattr(socket, "socket", no_ip6)
     with bound("*:0") as (heard,):
         assert heard.family == socket.AF_INET
 

@@ -1,0 +1,48 @@
+"""Certificates, made once for all tests of TLS, and a look at the log."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from tests.support.tls import Identity, self_signed, signed_by
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for certificates."""
+    return tmp_path_factory.mktemp("pki")
+
+
+@pytest.fixture(scope="session")
+def authority(pki: Path) -> Identity:
+    """Whom the server trusts."""
+    return self_signed(pki, "authority")
+
+
+@pytest.fixture(scope="session")
+def server(pki: Path) -> Identity:
+    """The capture node."""
+    return self_signed(pki, "server")
+
+
+@pytest.fixture(scope="session")
+def agent(pki: Path, authority: Identity) -> Identity:
+    """A HEP agent that the authority vouches for."""
+    return signed_by(authority, pki, "agent")
+
+
+@pytest.fixture(scope="session")
+def stranger(pki: Path) -> Identity:
+    """Somebody for whom nobody vouches."""
+    return self_signed(pki, "stranger")
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What sipcap says from here on."""
+    monkeypatch.setattr(logging.getLogger("sipcap"), "propagate", True)
+    caplog.set_level(logging.INFO, "sipcap")
+    return caplog
