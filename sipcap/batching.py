@@ -7,6 +7,8 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
@@ -18,14 +20,26 @@ from sipcap.sources.quiet import Throttle
 _LOGGER = logging.getLogger("sipcap")
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+_LOOK_S = 0.1  # a pause is no longer than this without a look at whether to stop
+
+Part = Mapping[str, Sequence[Row]]
+"""Rows by table: what one transaction takes."""
+
+
+class _Refused(NamedTuple):
+    """A row that the database never takes, and why."""
+
+    table: str
+    row: Row
+    reason: str
 
 
 @dataclass(frozen=True)
 class BatchOptions:
     """When a batch is written and how often it is tried.
 
-    ``retries`` further attempts follow a failed one, for ``retry_timeout_s`` at most; None = until told
-    to stop.
+    ``retries`` further attempts follow a failed one, None = without end; if they are counted, none begins
+    later than ``retry_timeout_s`` after the first.
     """
 
     size: int = 2_000
@@ -42,7 +56,7 @@ class Batcher:
         options: sizes, times and retries.
         counters: ``stored``, ``reported``, ``retries``, ``dead_letter``, ``dropped{database}``.
         dead_letters: where refused rows go; None = they are dropped and counted.
-        stopping: ends retries without a limit.
+        stopping: ends all retries.
     """
 
     def __init__(
@@ -64,6 +78,7 @@ class Batcher:
         self._writer_id = uuid.uuid4().hex
         self._number = 0
         self._refusals = Throttle("%s; %d record(s) to %s")
+        self._given_up = 0
 
     @property
     def due_s(self) -> float:
@@ -83,12 +98,21 @@ class Batcher:
         if self._size >= self._options.size:
             self.flush()
 
+    @property
+    def unwritten(self) -> int:
+        """Records that the database should have taken and that exist nowhere, or in the dead-letter file alone.
+
+        A row in that file that was refused for itself does not count: that is what the file is for.
+        """
+        dropped = self._counters.dropped
+        return self._given_up + dropped["database"] + dropped["dead_letter"]
+
     def flush(self) -> None:
         """Write what has been collected.
 
         Raises:
-            Unwritten: the database does not take it and there is no dead-letter file. The records are
-                counted as dropped.
+            Unwritten: the database does not take it, and there is no dead-letter file or it takes nothing
+                either. The records are counted as dropped.
         """
         tables, self._tables = self._tables, {}
         self._size = 0
@@ -96,31 +120,47 @@ class Batcher:
         if tables:
             self._write(tables)
 
-    def _write(self, tables: Mapping[str, Sequence[Row]]) -> None:
-        self._number += 1
-        error = self._try(f"{self._writer_id}-{self._number}", tables)
-        if error is None:
-            reports = sum(not isinstance(row.record, SipRecord) for rows in tables.values() for row in rows)
-            self._counters.reported += reports
-            self._counters.stored += sum(map(len, tables.values())) - reports
-        elif error.transient:
-            self._give_up(tables, error)
-        else:
-            self._bisect(tables, error)
+    def _write(self, tables: Part) -> None:
+        """Write a batch; if rows of it are refused, write its parts until these are alone."""
+        parts = [tables]
+        refused: list[_Refused] = []
+        away: SinkError | None = None
+        while parts and away is None:
+            part = parts.pop()
+            error = self._try(part)
+            if error is None:
+                self._count_stored(part)
+            elif error.transient:
+                away = error
+                parts.append(part)
+            elif smaller := _split(part):
+                parts += reversed(smaller)
+            else:
+                ((name, (row,)),) = part.items()
+                refused.append(_Refused(name, row, str(error)))
+        self._bury_refused(refused)
+        if away is not None:
+            self._give_up(parts, away)
 
-    def _try(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> SinkError | None:
-        """Write one batch with its retries; returns why it failed, None if it did not."""
+    def _count_stored(self, part: Part) -> None:
+        reports = sum(not isinstance(row.record, SipRecord) for rows in part.values() for row in rows)
+        self._counters.reported += reports
+        self._counters.stored += _rows_in(part) - reports
+
+    def _try(self, part: Part) -> SinkError | None:
+        """Write one part with its retries; returns why it failed, None if it did not."""
+        self._number += 1
+        batch_id = f"{self._writer_id}-{self._number}"
         retries = self._options.retries
-        until_s = time.monotonic() + self._options.retry_timeout_s
+        until_s = float("inf") if retries is None else time.monotonic() + self._options.retry_timeout_s
         pause_s = _FIRST_PAUSE_S
         attempt = 0
         while True:
             try:
-                adjusted = self._sink.write(batch_id, tables)
+                adjusted = self._sink.write(batch_id, part)
             except SinkError as error:
-                if not error.transient:
-                    return error
-                if self._stopping() if retries is None else attempt >= retries or time.monotonic() >= until_s:
+                is_last = attempt == retries or time.monotonic() + pause_s > until_s
+                if not error.transient or is_last or self._stopping():
                     return error
                 if attempt == 0:
                     _LOGGER.warning("%s; trying again", error)
@@ -132,41 +172,66 @@ class Batcher:
                 return None
             attempt += 1
             self._counters.retries += 1
-            time.sleep(pause_s)
+            self._pause(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _bisect(self, tables: Mapping[str, Sequence[Row]], error: SinkError) -> None:
-        """A row of the batch is refused: write halves, until it is alone."""
-        if len(tables) > 1:
-            for name, rows in tables.items():
-                self._write({name: rows})
-            return
-        ((name, rows),) = tables.items()
-        if len(rows) > 1:
-            half = len(rows) // 2
-            self._write({name: rows[:half]})
-            self._write({name: rows[half:]})
-            return
+    def _pause(self, seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0 and not self._stopping():
+            time.sleep(min(left_s, _LOOK_S))
+
+    def _bury_refused(self, refused: Sequence[_Refused]) -> None:
+        """Put refused rows aside; a dead-letter file that is full must not keep the other rows out of the database."""
+        for (name, reason), group in groupby(refused, key=lambda row: (row.table, row.reason)):
+            rows = [entry.row for entry in group]
+            failure = self._bury(name, rows, reason)
+            if self._dead_letters is None:
+                self._counters.dropped["database"] += len(rows)
+                self._refusals.warning(reason, len(rows), "nowhere: refused, and no --dead-letter file is set")
+            elif failure is not None:
+                self._counters.dropped["dead_letter"] += len(rows)
+                self._refusals.warning(reason, len(rows), f"nowhere: refused, and no dead letters: {failure.strerror}")
+            else:
+                self._refusals.warning(reason, len(rows), "the dead-letter file")
+
+    def _give_up(self, parts: Sequence[Part], error: SinkError) -> None:
+        """The database is away: everything of the batch that it has not taken goes to the dead-letter file."""
+        failure: OSError | None = None
+        lost = 0
+        for part in parts:
+            for name, rows in part.items():
+                failure = failure or self._bury(name, rows, str(error))
+                if self._dead_letters is None or failure is not None:
+                    lost += len(rows)
+                else:
+                    self._given_up += len(rows)
         if self._dead_letters is None:
-            self._counters.dropped["database"] += 1
-            self._refusals.warning(error, 1, "nowhere: refused, and no --dead-letter file is set")
-        else:
-            self._bury(self._dead_letters, name, rows, str(error))
+            self._counters.dropped["database"] += lost
+            raise Unwritten(f"{error}; {lost} record(s) that were read could not be stored")
+        if failure is not None:
+            self._counters.dropped["dead_letter"] += lost
+            raise Unwritten(f"{error}; cannot write dead letters either: {failure.strerror}")
+        self._refusals.warning(error, sum(map(_rows_in, parts)), "the dead-letter file")
 
-    def _give_up(self, tables: Mapping[str, Sequence[Row]], error: SinkError) -> None:
+    def _bury(self, table: str, rows: Sequence[Row], reason: str) -> OSError | None:
+        """Write dead letters, if there is a file for them; returns why that failed."""
         if self._dead_letters is not None:
-            for name, rows in tables.items():
-                self._bury(self._dead_letters, name, rows, str(error))
-            return
-        lost = sum(map(len, tables.values()))
-        self._counters.dropped["database"] += lost
-        raise Unwritten(f"{error}; {lost} record(s) that were read could not be stored")
+            try:
+                self._dead_letters.write(table, rows, reason)
+            except OSError as error:
+                return error
+            self._counters.dead_letter += len(rows)
+        return None
 
-    def _bury(self, dead_letters: DeadLetterFile, table: str, rows: Sequence[Row], reason: str) -> None:
-        try:
-            dead_letters.write(table, rows, reason)
-        except OSError as error:
-            self._counters.dropped["dead_letter"] += len(rows)
-            raise Unwritten(f"{reason}; cannot write dead letters either: {error.strerror}") from None
-        self._counters.dead_letter += len(rows)
-        self._refusals.warning(reason, len(rows), "the dead-letter file")
+
+def _rows_in(part: Part) -> int:
+    return sum(map(len, part.values()))
+
+
+def _split(part: Part) -> list[Part]:
+    """A part in smaller ones: by tables, then in halves; nothing if it is one row."""
+    if len(part) > 1:
+        return [{name: rows} for name, rows in part.items()]
+    ((name, rows),) = part.items()
+    half = len(rows) // 2
+    return [{name: rows[:half]}, {name: rows[half:]}] if half else []

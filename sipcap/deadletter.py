@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,33 +19,59 @@ from sipcap.sinks.base import Row
 class DeadLetterFile:
     """Appends records with the reason and the table that they were meant for.
 
+    Several processes may write to the same file.
+
     Args:
         path: created with mode 0600 if it is not there.
+
+    Raises:
+        CannotStart: it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotStart(f"cannot write dead letters to {path}: {error.strerror}") from None
+        self._is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    def is_same_file(self, fd: int) -> bool:
+        """Whether a descriptor is of this file: who reads it while it grows never comes to its end."""
+        return self._is_file and os.path.samestat(os.fstat(self._fd), os.fstat(fd))
 
     def write(self, table: str, rows: Sequence[Row], reason: str) -> None:
-        """Append rows and make them durable; OSError if that fails."""
+        """Append rows and make them durable; OSError if that fails, and then none of them is there."""
         lines = []
         for row in rows:
             keys = msgspec.json.decode(encode_records([row.record]))
             lines.append(keys | row.unknown | {"_error": reason, "_table": table})
         data = msgspec.json.Encoder().encode_lines(lines)
-        begin = os.fstat(self._fd).st_size
+        if self._is_file:
+            self._append(data)
+        else:
+            self._write_all(data)
+
+    def _append(self, data: bytes) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)  # another process' lines must not be cut off with ours
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._fd, view) :]
-            os.fsync(self._fd)
-        except OSError:
-            os.ftruncate(self._fd, begin)  # no half of a line, and nothing that is also counted as dropped
-            raise
+            begin = os.fstat(self._fd).st_size
+            try:
+                if begin and os.pread(self._fd, 1, begin - 1) != b"\n":  # somebody died in the middle of a line
+                    data = b"\n" + data
+                self._write_all(data)
+                os.fsync(self._fd)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, begin)  # no half of a line, and nothing that is also counted as dropped
+                raise
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
 
     def close(self) -> None:
         """Close the file."""
