@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.extract import Extractor
+from sipcap.limits import FLUSH_INTERVAL_S
 from sipcap.outlet import Lines, Outlet
 from sipcap.record import Record, SipRecord
 from sipcap.sources.base import Source
@@ -72,19 +73,26 @@ def capture(
         outlet: started; takes the lines.
         encode: records to bytes, one line each.
         stopping: asked between batches; true makes the source give what it has and end.
-        on_tick: called after each batch, for publishing counters.
+        on_tick: called after each batch, and ten times a second while the outlet has no room: for
+            publishing counters.
     """
     counters = source.stats
+    tick = on_tick or _nothing
     for messages in source:
-        if messages:
-            records = extract(messages, extractor, counters)
-            if records:
-                outlet.put(lines_of(records, encode))
-            while not outlet.wait_for_space(0.1) and not stopping():
-                pass
+        records = extract(messages, extractor, counters)
+        if records:
+            outlet.put(lines_of(records, encode))
+            while not outlet.wait_for_space(FLUSH_INTERVAL_S) and not stopping():
+                tick()
         else:
             outlet.probe()
-        if on_tick is not None:
-            on_tick()
-        if outlet.ended or stopping():
+        tick()
+        if outlet.ended:
             source.stop()
+            return  # nobody takes what else the source has
+        if stopping():
+            source.stop()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,254 @@
+"""From a source to a pipe: extraction, counting, back-pressure, ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+import msgspec
+import pytest
+
+from sipcap import outlet as outlet_module
+from sipcap.counters import Counters
+from sipcap.ndjson import encode_records
+from sipcap.outlet import LocalTurnstile, Outlet
+from sipcap.pipeline import ExtractOptions, capture, extract, lines_of
+from sipcap.wire.message import Message
+from tests.support.messages import BASE_TS_US, sip, sip_message
+
+PATIENCE_S = 20.0
+
+
+class ListSource:
+    """A source of given batches that tells how many of them were taken."""
+
+    def __init__(self, batches: Iterable[list[Message]]) -> None:
+        self.stats = Counters()
+        self.taken = 0
+        self.stopped = False
+        self._batches = batches
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def __iter__(self) -> Iterator[list[Message]]:
+        for batch in self._batches:
+            self.taken += 1
+            self.stats.received += len(batch)
+            yield batch
+            if self.stopped:
+                return
+
+    def stop(self) -> None:
+        """End behind this batch."""
+        self.stopped = True
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Pipe:
+    """A pipe, an outlet into it, and what its reader got."""
+
+    def __init__(self, stats: Counters, limit: int | None = None) -> None:
+        self._reading, writing = os.pipe()
+        self.outlet = Outlet(writing, stats, None if limit is None else LocalTurnstile(limit))
+        self.outlet.start()
+        self._writing = writing
+        self.data = b""
+
+    def break_off(self) -> None:
+        """The reader goes away."""
+        os.close(self._reading)
+        self._reading = -1
+
+    def read_in_background(self) -> threading.Thread:
+        """Read to the end in a thread."""
+
+        def read() -> None:
+            while piece := os.read(self._reading, 1 << 20):
+                self.data += piece
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        return thread
+
+    def finish(self, timeout_s: float = PATIENCE_S) -> None:
+        """Close the outlet and the pipe behind it."""
+        self.outlet.close(timeout_s)
+        os.close(self._writing)
+
+    def close(self) -> None:
+        """Close what is open still."""
+        for end in (self._reading, self._writing):
+            with suppress(OSError):
+                os.close(end)
+
+
+def message(number: int, payload: bytes | None = None) -> Message:
+    """A message as a HEP socket gives it."""
+    data = sip_message(number) if payload is None else payload
+    return Message(data, BASE_TS_US + number, "10.0.0.1", 5060, "10.0.0.2", 5060, 17, 2, 1, 3, 7)
+
+
+def run(source: ListSource, pipe: Pipe, *, stopping: Callable[[], bool] = lambda: False, **options: object) -> None:
+    """Capture with the default extraction."""
+    on_tick = options.get("on_tick")
+    assert on_tick is None or callable(on_tick)
+    capture(source, ExtractOptions().extractor(), pipe.outlet, encode_records, stopping=stopping, on_tick=on_tick)
+
+
+@pytest.fixture
+def small_queue(monkeypatch: pytest.MonkeyPatch) -> int:
+    """An outlet that holds little, so that a reader that does not read is felt soon."""
+    monkeypatch.setattr(outlet_module, "OUTPUT_QUEUE_BYTES", 20_000)
+    return 20_000
+
+
+def test_capture_writes_every_record_in_order() -> None:
+    """What the source gives leaves as one line each, in the same order, and is counted as handed on."""
+    source = ListSource([[message(number) for number in range(at, at + 5)] for at in range(0, 100, 5)])
+    pipe = Pipe(source.stats)
+    reader = pipe.read_in_background()
+    run(source, pipe)
+    pipe.finish()
+    reader.join(PATIENCE_S)
+    pipe.close()
+    lines = [msgspec.json.decode(line) for line in pipe.data.splitlines()]
+    assert [line["msg"].encode() for line in lines] == [sip_message(number) for number in range(100)]
+    assert (source.stats.stored, source.stats.imbalance()) == (100, 0)
+
+
+def test_capture_counts_what_is_no_record() -> None:
+    """Junk among messages is rejected by its reason; the others go on."""
+    source = ListSource([[message(0), message(1, b"\0junk"), message(2, b""), message(3)]])
+    pipe = Pipe(source.stats)
+    reader = pipe.read_in_background()
+    run(source, pipe)
+    pipe.finish()
+    reader.join(PATIENCE_S)
+    pipe.close()
+    assert pipe.data.count(b"\n") == 2
+    assert source.stats.rejected == {"not_sip": 1, "no_payload": 1}
+    assert (source.stats.stored, source.stats.imbalance()) == (2, 0)
+
+
+def test_extract_without_bad_messages_rejects_what_lacks_a_header() -> None:
+    """--no-capture-bad-msgs refuses what the module refuses; the default keeps it."""
+    lame = message(0, sip(headers={"To": None}))
+    for options, kept in ((ExtractOptions(), 1), (ExtractOptions(capture_bad_msgs=False), 0)):
+        counters = Counters()
+        assert len(extract([lame], options.extractor(), counters)) == kept
+        assert counters.rejected.total() == 1 - kept
+
+
+def test_extract_gives_messages_without_time_the_time_of_arrival() -> None:
+    """HEPv1 has no time: the record's is that of now."""
+    before_us = time.time_ns() // 1_000
+    (record,) = extract([Message(sip(), hep_version=1)], ExtractOptions().extractor(), Counters())
+    assert before_us <= record.micro_ts <= time.time_ns() // 1_000
+
+
+def test_lines_of_tells_the_kinds_apart() -> None:
+    """Reports and SIP are counted apart."""
+    report = message(0, b'{"rtcp":1}')
+    report.payload_type = 5
+    records = extract([message(1), report, message(2)], ExtractOptions().extractor(), Counters())
+    lines = lines_of(records, encode_records)
+    assert (lines.sip, lines.reports, lines.data.count(b"\n")) == (2, 1, 3)
+
+
+def test_capture_ends_at_its_limit_and_takes_nothing_more() -> None:
+    """--count is exact, and a source that would go on is not asked for more."""
+    source = ListSource([message(number)] for number in range(1_000_000))
+    pipe = Pipe(source.stats, limit=3)
+    reader = pipe.read_in_background()
+    run(source, pipe, on_tick=lambda: time.sleep(0.001))
+    pipe.finish()
+    reader.join(PATIENCE_S)
+    pipe.close()
+    assert pipe.data.count(b"\n") == 3
+    assert (source.stats.stored, source.stats.imbalance()) == (3, 0)
+    assert source.taken < 10_000
+    assert source.stopped
+
+
+@pytest.mark.parametrize("batch", [[], [message(0, b"junk")], [message(0)]], ids=["idle", "junk", "records"])
+def test_capture_notices_that_its_reader_went_away(batch: list[Message]) -> None:
+    """Whatever comes, or nothing: without a reader the capture ends."""
+
+    def for_ever() -> Iterator[list[Message]]:
+        end_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end_s:
+            yield batch
+            time.sleep(0.001)
+        pytest.fail("the capture goes on without a reader")
+
+    source = ListSource(for_ever())
+    pipe = Pipe(source.stats)
+    pipe.break_off()
+    run(source, pipe)
+    pipe.finish()
+    pipe.close()
+    assert pipe.outlet.reader_gone
+    assert source.stats.imbalance() == 0
+
+
+def test_capture_stops_taking_while_the_reader_does_not_read(small_queue: int) -> None:
+    """Memory is bounded: no batch is taken from the source while the outlet is full; ticks go on."""
+    source = ListSource([message(number) for number in range(at, at + 10)] for at in range(0, 10_000, 10))
+    pipe = Pipe(source.stats)
+    ticks: list[int] = []
+    end_s = time.monotonic() + 1.0
+    run(source, pipe, stopping=lambda: time.monotonic() > end_s, on_tick=lambda: ticks.append(source.taken))
+    assert source.taken < 20
+    assert ticks.count(source.taken) > 3
+    reader = pipe.read_in_background()
+    pipe.finish()
+    reader.join(PATIENCE_S)
+    pipe.close()
+    assert pipe.data.count(b"\n") == source.stats.received == source.stats.stored
+
+
+def test_capture_goes_on_when_the_reader_reads_again(small_queue: int) -> None:
+    """A reader that pauses loses nothing."""
+    source = ListSource([message(number) for number in range(at, at + 10)] for at in range(0, 2_000, 10))
+    pipe = Pipe(source.stats)
+    later = threading.Timer(0.3, lambda: readers.append(pipe.read_in_background()))
+    readers: list[threading.Thread] = []
+    later.start()
+    run(source, pipe)
+    later.join(PATIENCE_S)
+    pipe.finish()
+    readers[0].join(PATIENCE_S)
+    pipe.close()
+    assert pipe.data.count(b"\n") == source.stats.stored == 2_000
+
+
+def test_capture_drops_and_counts_what_nobody_reads_in_time(small_queue: int) -> None:
+    """At the end of the time to drain, what is left is dropped; the sum is right."""
+    source = ListSource([message(number) for number in range(at, at + 10)] for at in range(0, 10_000, 10))
+    pipe = Pipe(source.stats)
+    end_s = time.monotonic() + 0.3
+    run(source, pipe, stopping=lambda: time.monotonic() > end_s)
+    pipe.outlet.close(0.1)
+    assert source.stats.dropped["output"] > 0
+    assert source.stats.imbalance() == 0
+    pipe.break_off()
+    pipe.close()
+
+
+def test_capture_asked_to_stop_lets_the_source_finish() -> None:
+    """A stop does not throw away what the source still gives."""
+    source = ListSource([[message(0)], [message(1)]])
+    source.stop = lambda: None  # type: ignore[method-assign]  # it has two batches more to give
+    pipe = Pipe(source.stats)
+    reader = pipe.read_in_background()
+    run(source, pipe, stopping=lambda: True)
+    pipe.finish()
+    reader.join(PATIENCE_S)
+    pipe.close()
+    assert pipe.data.count(b"\n") == 2
