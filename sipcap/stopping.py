@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 
@@ -12,19 +13,28 @@ class Stop:
 
     The handlers only set a flag: nothing else is safe in them. Whoever waits does so for a tenth of a
     second at most, and looks.
+
+    A terminal that goes away (SIGHUP) stops a command as SIGTERM does, unless it was started with nohup.
+    It never counts as the second signal: the kernel and the shell both send it.
     """
 
     def __init__(self) -> None:
         self.signal_number = 0
         """The first signal that came; 0 = none."""
         self.requested = False
+        self.leaving: list[Callable[[], None]] = []
+        """What is done before the process leaves at once: end other processes."""
 
     def install(self) -> None:
         """Take over SIGINT and SIGTERM, also where a shell started us with SIGINT ignored."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._on_hang_up)
         # A closed stdout or socket shows as BrokenPipeError where it is written, never as a death.
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        # A parent may have it ignored; the kernel would then throw away how our processes ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def request(self) -> None:
         """Stop without a signal: a count or a duration is reached."""
@@ -32,6 +42,12 @@ class Stop:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.signal_number:
+            for act in self.leaving:
+                act()
             os._exit(128 + number)
         self.signal_number = number
+        self.requested = True
+
+    def _on_hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        self.signal_number = self.signal_number or signal.SIGTERM
         self.requested = True

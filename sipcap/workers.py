@@ -101,8 +101,9 @@ class Workers:
             os._exit(code)
 
     def _told_to_stop(self) -> bool:
-        readable, _, _ = select.select([self._lifeline_read], [], [], 0)
-        return bool(readable)
+        poller = select.poll()  # select() cannot take a number beyond 1023: a range of ports has more sockets
+        poller.register(self._lifeline_read, select.POLLIN)
+        return bool(poller.poll(0))
 
     def stop(self) -> None:
         """Tell all workers to drain and end."""
@@ -125,10 +126,14 @@ class Workers:
         until_s = time.monotonic() + timeout_s
         while self.reap():
             if time.monotonic() >= until_s:
-                for pid in self._pids:
-                    os.kill(pid, signal.SIGKILL)
+                self.kill()
                 until_s += timeout_s
             time.sleep(0.01)
+
+    def kill(self) -> None:
+        """End all at once, whatever they hold."""
+        for pid in self._pids:
+            os.kill(pid, signal.SIGKILL)
 
     def counters(self) -> Counters:
         """What all of them have counted, added up.
