@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from sipcap.errors import CannotStart
 from sipcap.sinks.base import Sink
@@ -21,19 +21,34 @@ def open_sink(url: str, *, create: bool = True) -> Sink:
     Raises:
         CannotStart: unknown scheme, a URL that does not name a database, or no connection.
     """
-    scheme = urlsplit(url).scheme
+    scheme = _split(url).scheme
     if scheme == "sqlite":
         from sipcap.sinks.sqlite import SqliteSink  # noqa: PLC0415  # a driver is loaded when it is used
 
         sink = SqliteSink(sqlite_path(url), create=create)
         sink.open()
         return sink
-    raise CannotStart(f"--db-url: unknown database {scheme or url!r}; known: sqlite")
+    # Of what is no URL, nothing is shown: it may be a password.
+    named = f"unknown database {scheme}" if url.lstrip().lower().startswith(f"{scheme}://") and scheme else "no URL"
+    raise CannotStart(f"--db-url: {named}; known: sqlite:///FILE")
 
 
 def sqlite_path(url: str) -> Path:
-    """The file of ``sqlite:///relative`` or ``sqlite:////absolute``."""
-    parts = urlsplit(url)
+    """The file of ``sqlite:///relative`` or ``sqlite:////absolute``.
+
+    Raises:
+        CannotStart: it names no file, or options that there are not.
+    """
+    parts = _split(url)
     if parts.netloc or not parts.path.startswith("/") or parts.path == "/":
         raise CannotStart("--db-url: write sqlite:///FILE for a relative and sqlite:////FILE for an absolute path")
-    return Path(unquote(parts.path[1:]))
+    if parts.query or parts.fragment:
+        raise CannotStart("--db-url: sqlite has no options; in a file's name, ? is written %3F and # is written %23")
+    return Path(unquote(parts.path[1:], errors="surrogateescape"))
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise CannotStart("--db-url: no URL: its host cannot be read") from None

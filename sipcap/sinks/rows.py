@@ -17,6 +17,7 @@ REPORT_ROW: Final = (*REPORT_COLUMNS, "msg_raw", "envelope")
 _HEAD: Final = 2  # v and kind are not stored
 _MSG_B64: Final = 0  # first of the envelope; it becomes msg_raw
 _MAX_REMEMBERED: Final = 4_096
+_MAX_REMEMBERED_CHARACTERS: Final = 1_024  # a longer envelope is not remembered: 4,096 of a megabyte would be gigabytes
 _encode = msgspec.json.Encoder().encode
 
 
@@ -53,9 +54,10 @@ class RowMaker:
             return self._envelopes[values]
         except KeyError:
             text = _envelope_json(values, unknown)
-            if len(self._envelopes) >= _MAX_REMEMBERED:
-                self._envelopes.clear()
-            self._envelopes[values] = text
+            if text is None or len(text) <= _MAX_REMEMBERED_CHARACTERS:
+                if len(self._envelopes) >= _MAX_REMEMBERED:
+                    self._envelopes.clear()
+                self._envelopes[values] = text
             return text
         except TypeError:  # vendor chunks cannot be a key
             return _envelope_json(values, unknown)
