@@ -196,8 +196,9 @@ def test_hide_quoted_keeps_places_and_what_is_outside(text: str) -> None:
 
 
 _pieces = st.sampled_from([
-    '"', "\\", "<", ">", ";", ",", ":", "@", "=", " ", "\t", "\r\n ", "?", "[::1]", "*", "sip:", "sips:", "SIP:", "tel:",
-    "urn:", "a", "b.c", "+1", "tag=x", ";tag=1", "; tag = 2", "branch=z", "user=phone", "5060", "<sip:a@b>", "\ufffd", "ß",
+    '"', "\\", "<", ">", ";", ",", ":", "@", "=", " ", "\t", "\r\n ", "?", "[::1]", "*", "sip:", "sips:", "SIP:",
+    "tel:", "urn:", "a", "b.c", "+1", "tag=x", ";tag=1", "; tag = 2", "branch=z", "user=phone", "5060", "<sip:a@b>",
+    "\ufffd", "ß",
 ])  # fmt: skip
 _values = st.lists(_pieces, max_size=12).map("".join)
 _well_formed = st.builds(
