@@ -64,6 +64,18 @@ FLUSH_INTERVAL_S: Final = 0.1
 SQLITE_BUSY_S: Final = 10.0
 """How long SQLite waits for another process' lock before a batch counts as failed."""
 
+SERVER_CONNECT_S: Final = 10
+"""How long a database server has to answer a connection."""
+
+SERVER_WAIT_S: Final = 30
+"""How long a database server may make a statement wait for a lock before the batch counts as failed."""
+
+SERVER_SILENCE_S: Final = 120
+"""A MySQL server that says nothing for this long in the middle of a statement is taken for lost."""
+
+SHAPE_KEEP_S: Final = 60.0
+"""What is known of a table of a database server is looked up again after this."""
+
 BATCH_LEDGER_KEEP_S: Final = 86_400
 """Ids of committed batches are kept this long in ``sipcap_batches``."""
 
@@ -75,3 +87,6 @@ MAX_CLOCK_AHEAD_S: Final = 86_400
 
 MIN_LIVE_TS_US: Final = 946_684_800_000_000
 """2000-01-01: live input dated earlier takes the arrival time (design 1.6)."""
+
+MAX_CONFIG_BYTES: Final = 1 << 20
+"""A configuration file; whatever is longer was named by mistake."""

@@ -10,15 +10,11 @@ from functools import lru_cache
 from typing import Final
 
 from sipcap.errors import CannotStart
-from sipcap.record import Record, ReportRecord, SipRecord
+from sipcap.record import Record, SipRecord
+from sipcap.schemas import HOMER7, REPORT_PATTERN, SIP_PATTERN, SIPCAPTURE
 
-DEFAULT_TABLE: Final = "sip_capture"
 MT_MODES: Final = ("rand", "round_robin", "hash")
 HASH_SOURCES: Final = ("call_id", "from_user", "to_user")
-
-_REPORT_TABLES: Final = {5: "rtcp_capture", 100: "logs_capture"}  # by HEP type (spec 2.5.1)
-_OTHER_REPORTS: Final = "report_capture"
-_HEP_TYPE_OF_TYPE: Final = {3: 5, 5: 100}  # the module's ``type`` of a report that does not tell its HEP type
 
 
 def split_patterns(texts: Sequence[str]) -> tuple[str, ...]:
@@ -54,38 +50,36 @@ class Router:
     """Chooses tables.
 
     Args:
-        patterns: one or several table patterns for SIP.
-        report_pattern: one pattern for all reports; None = by HEP type.
+        patterns: one or several table patterns for SIP; none = by method, as the schema has it.
+        report_pattern: one pattern for all reports; None = by HEP type, as the schema has it.
         mt_mode: how one of several patterns is chosen.
-        hash_source: what is hashed in mode ``hash``.
+        hash_source: what is hashed in mode ``hash``; the hash of an empty one is that of the empty text, where the
+            module refuses the message.
+        schema: one of ``schemas.SCHEMAS``; ``homer7`` has fixed tables.
     """
 
     def __init__(
         self,
-        patterns: Sequence[str] = (DEFAULT_TABLE,),
+        patterns: Sequence[str] = (),
         report_pattern: str | None = None,
         mt_mode: str = "rand",
         hash_source: str = "call_id",
+        schema: str = SIPCAPTURE,
     ) -> None:
+        assert schema != HOMER7 or not (patterns or report_pattern), "its readers know its tables by name"
+        self._pattern_of_sip = _chooser(patterns, mt_mode, hash_source) if patterns else SIP_PATTERN[schema]
         self._report_pattern = report_pattern
-        self._choose = _chooser(patterns, mt_mode, hash_source)
+        self._pattern_of_report = REPORT_PATTERN[schema]
 
     def table_of(self, record: Record) -> str:
         """The table of one record, for the time of its message."""
         if isinstance(record, SipRecord):
-            pattern = self._choose(record)
+            pattern = self._pattern_of_sip(record)
         else:
-            pattern = self._report_pattern or _report_table(record)
+            pattern = self._report_pattern or self._pattern_of_report(record)
         if "%" not in pattern:
             return pattern
         return expand(pattern, record.micro_ts // 1_000_000)
-
-
-def _report_table(record: ReportRecord) -> str:
-    hep_type = record.payload_type
-    if not isinstance(hep_type, int):
-        hep_type = _HEP_TYPE_OF_TYPE.get(record.type, record.type)
-    return _REPORT_TABLES.get(hep_type, _OTHER_REPORTS)
 
 
 def _chooser(patterns: Sequence[str], mt_mode: str, hash_source: str) -> Callable[[SipRecord], str]:

@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 LAYERS = (
     ("__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping"),
     ("wire",),
-    ("record", "extract", "ndjson"),
-    ("sources", "sinks", "routing", "batching", "deadletter", "outlet", "inlet", "workers"),
+    ("record", "extract", "ndjson", "schemas"),
+    ("sources", "sinks", "routing", "modes", "config", "batching", "deadletter", "outlet", "inlet", "workers"),
     ("pipeline", "capturing", "replaying", "storing"),
     ("service",),
     ("cli",),

@@ -16,7 +16,8 @@ from sipcap.batching import Batcher, BatchOptions
 from sipcap.cli.options import SecretType, common_options, drain_option, options_bundle
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
-from sipcap.routing import DEFAULT_TABLE, HASH_SOURCES, MT_MODES, Router, split_patterns
+from sipcap.routing import HASH_SOURCES, MT_MODES, Router, split_patterns
+from sipcap.schemas import DEFAULT_TABLE
 from sipcap.sinks.registry import DEFAULT_URL, open_sink
 from sipcap.stopping import Stop
 from sipcap.storing import Store

@@ -1,0 +1,95 @@
+"""The capture modes of a configuration file (design 1.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sipcap.config.ini import IniFile, Section, Value, read_ini
+from sipcap.config.keys import CAPTURE_MODE, MAIN, check_keys
+from sipcap.errors import CannotStart
+from sipcap.modes import DEFAULT_MODE, MODE_KEYS, BadMode, CaptureMode, make_mode, nearest, parse_mode
+from sipcap.schemas import SCHEMAS
+
+
+@dataclass(frozen=True)
+class ModesFile:
+    """What a configuration file says about storing.
+
+    Args:
+        path: of the file, for messages.
+        modes: all capture modes by name; ``default`` is always there.
+        schema: of the tables; None = the file does not say.
+    """
+
+    path: str
+    modes: dict[str, CaptureMode]
+    schema: str | None = None
+
+    def mode(self, name: str) -> CaptureMode:
+        """The mode of this name; it is case-sensitive, as in the module.
+
+        Raises:
+            CannotStart: there is none.
+        """
+        if name not in self.modes:
+            known = ", ".join(self.modes)
+            raise CannotStart(f"{self.path}: no capture mode has this name{nearest(name, self.modes)} (known: {known})")
+        return self.modes[name]
+
+
+def read_modes(path: Path) -> ModesFile:
+    """Read the capture modes of a file.
+
+    They are ``[capture_mode:NAME]``, the lines of the key ``capture_mode`` in the module's notation, and the default
+    mode, made of the keys of ``[sipcap]``. What is not about them is not looked at, but unknown sections and keys are
+    errors.
+
+    Raises:
+        CannotStart: with file and line.
+    """
+    ini = read_ini(path)
+    check_keys(ini)
+    main = next(ini.of_kind(MAIN), Section(MAIN, 0))
+    modes = {DEFAULT_MODE: _mode(ini, main, DEFAULT_MODE)}
+    lines = {DEFAULT_MODE: main.line}
+    if "capture_mode" in main.values:
+        for line, text in main.values["capture_mode"].lines:
+            if text:
+                _add(ini, line, _parsed(ini, line, text), modes, lines)
+    for section in ini.of_kind(CAPTURE_MODE):
+        _add(ini, section.line, _mode(ini, section, section.label), modes, lines)
+    return ModesFile(ini.path, modes, _schema(ini, main))
+
+
+def _add(ini: IniFile, line: int, mode: CaptureMode, modes: dict[str, CaptureMode], lines: dict[str, int]) -> None:
+    if mode.name == DEFAULT_MODE:
+        raise ini.error(line, f"the capture mode {DEFAULT_MODE} is made of the keys of [{MAIN}]")
+    if mode.name in modes:
+        raise ini.error(line, f"capture mode {mode.name} is here for the second time; first in line {lines[mode.name]}")
+    modes[mode.name] = mode
+    lines[mode.name] = line
+
+
+def _parsed(ini: IniFile, line: int, text: str) -> CaptureMode:
+    try:
+        return parse_mode(text)
+    except BadMode as error:
+        raise ini.error(line, f"capture_mode: {error}") from None
+
+
+def _mode(ini: IniFile, section: Section, name: str) -> CaptureMode:
+    values = {key: section.values[key].text for key in MODE_KEYS if key in section.values}
+    try:
+        return make_mode(name, values)
+    except BadMode as error:
+        line = section.values[error.key].line if error.key else section.line
+        raise ini.error(line, f"[{section.name}] {error}") from None
+
+
+def _schema(ini: IniFile, main: Section) -> str | None:
+    value: Value | None = main.values.get("schema")
+    if value is not None and value.text not in SCHEMAS:
+        hint = nearest(value.text, SCHEMAS)
+        raise ini.error(value.line, f"[{MAIN}] schema must be one of {', '.join(SCHEMAS)}{hint}")
+    return None if value is None else value.text
