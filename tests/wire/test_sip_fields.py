@@ -70,9 +70,9 @@ def test_start_line_of_a_reply_is_read(line: str) -> None:
 
 NO_START_LINES = [
     "", " ", "INVITE", "INVITE ", "INVITE SIP/2.0", "INVITE  SIP/2.0", "INVITE bob", "INVITE sip: x",
-    "GET / HTTP/1.1", "NOTIFY * HTTP/1.1", "HTTP/1.1 200 OK", "SIP/2.0", "SIP/2.0 20", "SIP/2.0 OK 200", "SIP/2.0 20x OK",
-    "SIP/2.0 ٢٠٠ OK", "IN(VITE sip:bob SIP/2.0", "Via: SIP/2.0/UDP a;branch=b", "v=0", "\ufffd\ufffd", "SIP/x 200 OK",
-    "{}", "sip:bob", "INVITE sip:bob SIP/2.0 x",
+    "GET / HTTP/1.1", "NOTIFY * HTTP/1.1", "HTTP/1.1 200 OK", "SIP/2.0", "SIP/2.0 20", "SIP/2.0 OK 200",
+    "SIP/2.0 20x OK", "SIP/2.0 ٢٠٠ OK", "IN(VITE sip:bob SIP/2.0", "Via: SIP/2.0/UDP a;branch=b", "v=0", "\ufffd\ufffd",
+    "SIP/x 200 OK", "{}", "sip:bob", "INVITE sip:bob SIP/2.0 x",
 ]  # fmt: skip
 
 
