@@ -60,7 +60,7 @@ complete -c sipcap -n '__sipcap_at listen' -l color -x -a 'auto always never' -d
 complete -c sipcap -n '__sipcap_at listen' -l log-format -x -a 'text json' -d 'Form of stderr lines'
 complete -c sipcap -n '__sipcap_at listen' -s h -l help -d 'Show this message and exit'
 complete -c sipcap -n '__sipcap_at replay' -l to -x -d 'Send HEP there, [udp:|tcp:]HOST:PORT, instead of writing NDJSON'
-complete -c sipcap -n '__sipcap_at replay' -l hep-version -x -d 'HEP version to send; 1 and 2 carry SIP only'
+complete -c sipcap -n '__sipcap_at replay' -l hep-version -x -a '1 2 3' -d 'HEP version to send; 1 and 2 carry SIP only'
 complete -c sipcap -n '__sipcap_at replay' -l capture-id -x -d 'Capture id of all messages'
 complete -c sipcap -n '__sipcap_at replay' -l auth-key -x -d 'Key to send with HEP version 3'
 complete -c sipcap -n '__sipcap_at replay' -l speed -x -d 'Pace of sending: 1 as captured, 2 twice as fast, max without waiting'

@@ -71,7 +71,7 @@ class PortsType(click.ParamType[range]):
 replay_options = options_bundle(
     click.option("--to", "endpoint", type=EndpointType(), metavar="ENDPOINT",
                  help="Send HEP there, [udp:|tcp:]HOST:PORT, instead of writing NDJSON."),
-    click.option("--hep-version", type=click.IntRange(1, 3), metavar="1|2|3",
+    click.option("--hep-version", type=click.Choice(["1", "2", "3"]),
                  help="HEP version to send; 1 and 2 carry SIP only.  [default: 3]"),
     click.option("--capture-id", type=click.IntRange(0, 2**32 - 1), metavar="N",
                  help=f"Capture id of all messages.  [default: the captured one, {DEFAULT_CAPTURE_ID} for plain SIP]"),
@@ -135,6 +135,7 @@ def command(**options: Any) -> int:
 def _check(options: dict[str, Any]) -> None:
     """Refuse what cannot be done, warn of what has no effect."""
     endpoint: Endpoint | None = options["endpoint"]
+    version = int(options["hep_version"] or 3)
     if endpoint is None:
         for name in _SENDING:
             if options[name] is not None and options[name] != float("inf"):
@@ -143,8 +144,10 @@ def _check(options: dict[str, Any]) -> None:
         raise click.BadParameter(f"{endpoint} is not one place to send to", param_hint="--to")
     elif endpoint.protocol == "tls":
         raise click.BadParameter("HEP is sent over udp: or tcp: only", param_hint="--to")
-    elif endpoint.protocol == "tcp" and options["hep_version"] in (1, 2):
+    elif endpoint.protocol == "tcp" and version < 3:
         raise click.BadParameter("tcp: takes version 3 only, 1 and 2 have no length", param_hint="--hep-version")
+    if endpoint is not None and version < 3 and options["auth_key"] is not None:
+        _LOGGER.warning("--auth-key has no effect with --hep-version %d", version)
     if options["rate"] is not None and options["speed"] is not None:
         raise click.UsageError("--rate and --speed exclude each other")
     if STDIN in options["files"]:
@@ -184,7 +187,7 @@ def _send(source: PcapSource, stopping: ReplayStop, options: dict[str, Any]) -> 
     key: str | None = options["auth_key"]
     target = HepTarget(
         options["endpoint"],
-        options["hep_version"] or 3,
+        int(options["hep_version"] or 3),
         options["capture_id"],
         None if key is None else key.encode(),
         options["now"],

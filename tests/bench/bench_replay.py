@@ -104,7 +104,8 @@ def main() -> None:
         libpcap = cypcap.lib_version().partition(" (")[0]
         sys.stdout.write(
             f"Python {platform.python_version()}, msgspec {msgspec.__version__}, {libpcap}, {processor()}, "
-            f"{os.cpu_count()} CPUs\n{count:,} distinct messages of {size:.0f} bytes on average, UDP over IPv4 over Ethernet; best of {ROUNDS}\n"
+            f"{os.cpu_count()} CPUs\n"
+            f"{count:,} distinct messages of {size:.0f} bytes on average over UDP, IPv4, Ethernet; best of {ROUNDS}\n"
         )
         start_s = min(seconds(lambda: to_ndjson(empty)))
         file_s = seconds(lambda: to_ndjson(path))
