@@ -127,6 +127,12 @@ TOLERATED = (
         predicates.escaped_quote,
     ),
     Difference(
+        "lone_carriage_return",
+        _TEXT,
+        "a CR at the start of a line ends the headers in Kamailio; only CRLF does (RFC 3261 7), and sipcap reads on",
+        predicates.behind_carriage_return,
+    ),
+    Difference(
         "phone_in_capitals",
         _USERS,
         "the module wants user=phone in small letters; parameters compare without case: RFC 3261 19.1.4",

@@ -79,6 +79,7 @@ _VALUES = (
 
 _LINES = (
     "noline", "a b: c", ": x", 'X"y: z', "X@: y", "Ü: y", "X:y:z", "X\t:y", "\x01: y", "<x>: y", " cont", "X/: y",
+    "\r: y",
 )  # fmt: skip
 _LEADS = ("\r\n", "\n", "\0\0", "\t", " ", "x", "\r", "\r\n \r\n")
 _LINE_ENDS = {
@@ -174,5 +175,9 @@ def _framings() -> Iterator[tuple[str, bytes]]:
     yield "latin1 user agent", BASE.plus("User-Agent: {}").encode().replace(b"{}", b"Gr\xfc\xdfe \xff\xfe")
     yield "latin1 body", base + "Grüße".encode("latin-1")
     yield "long body", base + b"x" * 20_000
+    # Behind the odd lines on purpose: what a reader learned from those must not carry over to these.
+    like_headers = base + b"Contact: <sip:body@x>\r\nUser-Agent: body\r\n"
+    yield "headers in the body", like_headers
+    yield "headers in the body, LF", like_headers.replace(b"\r\n", b"\n")
     for name, (old, new) in _LINE_ENDS.items():
         yield name, base.replace(old, new)

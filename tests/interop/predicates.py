@@ -187,6 +187,12 @@ def escaped_quote(pair: Pair) -> bool:
     return oracle.endswith(b"\\") and product.startswith(oracle + b'"') and b'"' + product + b'"' in pair.payload
 
 
+def behind_carriage_return(pair: Pair) -> bool:
+    """The product's value stands behind a line that begins with a CR and goes on; the oracle has none."""
+    behind = re.split(rb"\n\r(?!\n)", pair.payload, maxsplit=1)[1:]
+    return bool(behind) and pair.oracle == b"" and pair.product != b"" and _text(pair.product) in behind[0]
+
+
 def phone_in_capitals(pair: Pair) -> bool:
     """The parameter user=PHONE is there, and only the product cut the user at its semicolon."""
     return b";user=PHONE" in pair.payload and _text(pair.oracle).partition(b";")[0] == pair.product

@@ -24,6 +24,12 @@ def _input(pattern: str) -> Callable[[Pair], bool]:
 
 DIFFERENCES = (
     Difference(
+        "empty_name_learned",
+        frozenset({"user_agent"}),
+        "once a line like ': x' was met, an empty line ends the headers of no later message: their bodies are read too",
+        _input("^spelling: headers in the body"),
+    ),
+    Difference(
         "first_header_empty",
         _TEXT,
         "the first header of a kind counts, even if it is empty (spec 3.2); sipcap takes the second",
