@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sqlite3
+import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sipcap.ddl import read_ddl
 from sipcap.errors import CannotStart, SinkError
@@ -18,7 +20,6 @@ from sipcap.limits import BATCH_LEDGER_KEEP_S, SQLITE_BUSY_S
 from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS, SipRecord
 from sipcap.sinks.base import Adjusted, Row
 from sipcap.sinks.rows import REPORT_ROW, SIP_ROW, RowMaker
-from sipcap.sources.quiet import Throttle
 
 _PRAGMAS: Final = (
     "page_size=8192",  # 44,600 rows/s where pages of 4,096 reach 42,000; it and the next have an effect
@@ -30,6 +31,14 @@ _PRAGMAS: Final = (
     "temp_store=MEMORY",
 )
 _LEDGER_CLEAN_EVERY: Final = 256  # batches
+_LEDGER: Final = "sipcap_batches"
+_LOOK_S: Final = 0.1
+"""SQLite waits in C, where no signal is heard: it waits this long, and is asked again until SQLITE_BUSY_S are over."""
+_REFUSALS: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
+"""Operational errors that no waiting mends; all others (locked, full, I/O) are the file's and may pass."""
+_SHOWN: Final = 80  # characters of a table's name in a message
+_LOGGER = logging.getLogger("sipcap")
+T = TypeVar("T")
 _UNNAMED: Final = re.compile(r'"(sip_capture|report_capture)(\w*)"')
 
 
@@ -44,6 +53,8 @@ class _Table:
 class SqliteSink:
     """A Sink (see ``base.py``) over one SQLite file.
 
+    A file that is moved away or removed while it is in use is let go, complete, and a new one is begun.
+
     Args:
         path: the file; created with mode 0600 if it is not there.
         create: whether missing tables are created.
@@ -53,22 +64,23 @@ class SqliteSink:
         self._path = path
         self._create = create
         self._connection: sqlite3.Connection | None = None
+        self._status: os.stat_result | None = None  # of the file that is open
         self._tables: dict[tuple[str, bool], _Table] = {}
         self._makers = {True: RowMaker(SIP_COLUMNS), False: RowMaker(REPORT_COLUMNS)}
         self._batches = 0
-        self._missing = Throttle("table %s has no column %s; what belongs there is not stored")
+        self._narrow: set[str] = set()  # tables of which was said that they lack columns
 
     def open(self) -> None:
         """Open the file and set it up; see Sink."""
         try:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = sqlite3.connect(self._path, timeout=SQLITE_BUSY_S, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
+            # ":memory:" is a name for SQLite alone; with its folder it is a file like any other.
+            path = os.path.realpath(self._path)
+            self._status = _make_file(path)
+            connection = sqlite3.connect(path, timeout=_LOOK_S, isolation_level=None)
+        except (OSError, ValueError, sqlite3.Error) as error:
             raise CannotStart(f"cannot open {self._path}: {getattr(error, 'strerror', None) or error}") from None
         try:
-            for pragma in _PRAGMAS:
-                connection.execute(f"PRAGMA {pragma}").close()
-            connection.executescript(read_ddl("sqlite", "batches"))
+            _patiently(lambda: _set_up(connection))
         except sqlite3.Error as error:
             connection.close()
             raise CannotStart(f"cannot use {self._path} as an SQLite database: {error}") from None
@@ -76,26 +88,62 @@ class SqliteSink:
 
     def write(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> Adjusted:
         """Store a batch; see Sink. SQLite holds any text at any width: nothing is ever adjusted."""
-        connection = self._connection
-        assert connection is not None, "write before open"
+        connection = self._usable_connection()
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._store(connection, batch_id, tables)
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_ERROR:
+                    raise
+                # Perhaps somebody dropped or changed a table that we knew: look again, once.
+                _patiently(lambda: connection.executescript(read_ddl("sqlite", "batches")))
+                self._store(connection, batch_id, tables)
+        except sqlite3.OperationalError as error:
+            raise SinkError(f"{self._path}: {error}", transient=_code(error) not in _REFUSALS) from None
+        except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
+            # A bare DatabaseError is of a damaged file. Everything else is of a row: a value that cannot be
+            # bound, a constraint of a foreign table, a row beyond SQLite's limit.
+            raise SinkError(f"{self._path}: {error}", transient=type(error) is sqlite3.DatabaseError) from None
+        return Adjusted()
+
+    def _usable_connection(self) -> sqlite3.Connection:
+        """The connection; a new one if the file is not where it was: what is written there would be lost."""
+        if self._connection is not None and self._is_moved():
+            _LOGGER.warning("%s was moved away or removed; beginning a new one", self._path)
+            with contextlib.suppress(sqlite3.Error):  # the file that was moved away shall be whole without its -wal
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+            self.close()
+        if self._connection is None:
+            try:
+                self.open()
+            except CannotStart as error:
+                raise SinkError(str(error), transient=True) from None
+        assert self._connection is not None, "open succeeded"
+        return self._connection
+
+    def _is_moved(self) -> bool:
+        assert self._status is not None, "set by open"
+        try:
+            return not os.path.samestat(self._path.stat(), self._status)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:  # a place that cannot be looked at need not be empty
+            return False
+
+    def _store(self, connection: sqlite3.Connection, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> None:
+        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+        try:
             if self._claim(connection, batch_id):
                 for name, rows in tables.items():
                     self._insert(connection, name, rows)
-            connection.execute("COMMIT")
-            return Adjusted()
-        except BaseException as error:
+            _patiently(lambda: connection.execute("COMMIT"))
+        except BaseException:
             self._tables.clear()  # tables created in this transaction are gone, others may have changed
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            if isinstance(error, SinkError):
-                raise
-            if isinstance(error, sqlite3.OperationalError):
-                raise SinkError(f"{self._path}: {error}", transient=True) from None
-            # A value that cannot be bound, a constraint of a foreign table, a row beyond SQLite's limit.
-            if isinstance(error, (sqlite3.Error, OverflowError, UnicodeEncodeError)):
-                raise SinkError(f"{self._path}: {error}", transient=type(error) is sqlite3.DatabaseError) from None
+            try:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                self.close()  # it cannot be used any more; the next batch opens a new one
             raise
 
     def _claim(self, connection: sqlite3.Connection, batch_id: str) -> bool:
@@ -104,8 +152,8 @@ class SqliteSink:
         now_s = int(time.time())
         if self._batches % _LEDGER_CLEAN_EVERY == 1:
             connection.execute("DELETE FROM sipcap_batches WHERE committed_s < ?", (now_s - BATCH_LEDGER_KEEP_S,))
-        inserted = connection.execute("INSERT OR IGNORE INTO sipcap_batches VALUES (?, ?)", (batch_id, now_s))
-        return inserted.rowcount == 1
+        claim = "INSERT OR IGNORE INTO sipcap_batches (batch_id, committed_s) VALUES (?, ?)"
+        return connection.execute(claim, (batch_id, now_s)).rowcount == 1
 
     def _insert(self, connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> None:
         """Insert the rows of one table; SIP and reports may share it."""
@@ -121,32 +169,37 @@ class SqliteSink:
 
     def _learn(self, connection: sqlite3.Connection, name: str, *, is_sip: bool) -> _Table:
         """Find out which columns a table has; create it if it is not there."""
-        import sqlite_utils  # noqa: PLC0415  # 80 ms that --help need not spend
-
-        if name.lower().startswith("sqlite_") or name == "sipcap_batches":
-            raise SinkError(f"{name}: reserved, no table for messages", transient=False)
-        wanted = SIP_ROW if is_sip else REPORT_ROW
-        found = sqlite_utils.Database(connection, execute_plugins=False)[name]
-        if not found.exists():
+        shown = repr(name[:_SHOWN])
+        if not name or "\0" in name or name.lower().startswith("sqlite_") or name.lower() == _LEDGER:
+            raise SinkError(f"no table for messages can be called {shown}", transient=False)
+        wanted: Sequence[str] = SIP_ROW if is_sip else REPORT_ROW
+        # Names of tables and columns are the same in any case; a generated column is not listed and takes nothing.
+        found = connection.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()
+        existing = {column.lower() for (column,) in found}
+        if not existing:
             if not self._create:
-                raise SinkError(f"table {name} does not exist, and --no-create is set", transient=False)
-            for statement in _statements("sip" if is_sip else "report", name):
-                connection.execute(statement)
-            columns: Sequence[str] = wanted
-        else:
-            existing = {column.name.lower() for column in found.columns}
-            columns = [column for column in wanted if column in existing]
-            missing = [column for column in wanted if column not in existing]
-            if missing:
-                self._missing.warning(name, ", ".join(missing))
-            if not columns:
-                raise SinkError(f"table {name} has none of the columns of a message", transient=False)
+                raise SinkError(f"table {shown} does not exist, and --no-create is set", transient=False)
+            self._create_table(connection, "sip" if is_sip else "report", name)
+            existing.update(wanted)
+        columns = [column for column in wanted if column in existing]
+        if not columns:
+            raise SinkError(f"table {shown} has none of the columns of a message", transient=False)
+        if len(columns) < len(wanted) and name not in self._narrow:
+            self._narrow.add(name)
+            missing = ", ".join(column for column in wanted if column not in existing)
+            _LOGGER.warning("table %s has no column %s; what belongs there is not stored", shown, missing)
         marks = ", ".join("?" * len(columns))
         names = ", ".join(map(quote, columns))
         pick = None if len(columns) == len(wanted) else _picker([wanted.index(column) for column in columns])
         table = _Table(f"INSERT INTO {quote(name)} ({names}) VALUES ({marks})", pick)  # noqa: S608  # quoted
         self._tables[name, is_sip] = table
         return table
+
+    def _create_table(self, connection: sqlite3.Connection, kind: str, name: str) -> None:
+        # An index keeps its name when its table is renamed, and IF NOT EXISTS would leave the new table without.
+        taken = {other.lower() for (other,) in connection.execute("SELECT name FROM sqlite_schema")}
+        for statement in _statements(kind, name, taken):
+            connection.execute(statement)
 
     def close(self) -> None:
         """Close the file; see Sink."""
@@ -160,11 +213,57 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _statements(kind: str, table: str) -> list[str]:
-    """The statements of ``sql/sqlite/<kind>.sql`` for a table of this name."""
+def _make_file(path: str) -> os.stat_result:
+    """Create a file for its owner alone if there is none, and see that it can be written.
+
+    One that is there is not opened: closing it again would give up the locks that other connections of this
+    process hold on it (sqlite.org, howtocorrupt, 2.2).
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no file")
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise ValueError("it cannot be read and written")
+    return status
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}").close()
+    connection.executescript(read_ddl("sqlite", "batches"))
+    connection.execute("SELECT batch_id, committed_s FROM sipcap_batches LIMIT 0").close()
+
+
+def _patiently(step: Callable[[], T]) -> T:
+    """Do what may find the file locked by somebody else, again until SQLITE_BUSY_S have passed."""
+    until_s = time.monotonic() + SQLITE_BUSY_S
+    while True:
+        try:
+            return step()
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
+                raise
+        time.sleep(0.01)  # some of SQLite's refusals come without its own waiting
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 if the error is not SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _statements(kind: str, table: str, taken: Collection[str]) -> list[str]:
+    """The statements of ``sql/sqlite/<kind>.sql`` for a table of this name, its indexes by names that are free."""
+
+    def own_name(match: re.Match[str]) -> str:
+        name = table + match[2]
+        while match[2] and (name.lower() in taken or name.lower().startswith("sqlite_")):
+            name = f"_{name}"
+        return quote(name)
+
     script = re.sub(r"--.*", "", read_ddl("sqlite", kind))
-    statements = [statement for statement in script.split(";\n") if statement.strip()]
-    return [_UNNAMED.sub(lambda match: quote(table + match[2]), statement) for statement in statements]
+    return [_UNNAMED.sub(own_name, statement) for statement in script.split(";\n") if statement.strip()]
 
 
 def _picker(indexes: list[int]) -> itemgetter[Any]:
