@@ -98,6 +98,8 @@ class Extractor:
             record: Record = self._sip_record(message, ts_us, node, text)
         else:
             record = _report_record(message, ts_us, node, text)
+        if not record.proto and message.ip_protocol:
+            record.ip_protocol = message.ip_protocol
         if "\ufffd" in text and text.encode() != payload:
             record.msg_b64 = payload
         if message.extra is not None:
@@ -110,10 +112,10 @@ class Extractor:
         if self._require_headers and "" in slots[1:6]:
             raise DecodeError("missing_header")
         (_, via, from_, to, callid, cseq, contact, content_type, user_agent, identity, authorization,
-         proxy_authorization) = slots[:_FIRST_RARE]  # fmt: skip
+         proxy_authorization, *rare) = slots  # fmt: skip
         reason = diversion = callid_aleg = rtp_stat = originator_ip = custom1 = custom2 = custom3 = ""
         originator_port = 0
-        if slots[_FIRST_RARE:] != self._nothing_rare or self._configured_usual:
+        if rare != self._nothing_rare or self._configured_usual:
             reason, diversion, preferred, party, oip = slots[_FIRST_RARE:_FIRST_RTP]
             identity = identity or preferred or party  # the next one only if there is none (spec 3.5)
             originator_ip, originator_port = originator(oip)
@@ -146,9 +148,9 @@ class Extractor:
 def read_contact(value: str) -> tuple[str, str, int]:
     """User, host and port of the first contact; user ``*`` for the star (spec 3.5)."""
     user, host, port = read_address(value)
-    if port:
-        return user, host, port_number(port)
-    return ("*", "", 0) if value.strip() == "*" else (user, host, 0)
+    if host or value.strip() != "*":
+        return user, host, port_number(port) if port else 0
+    return "*", "", 0
 
 
 def _first(slots: list[str], wanted: tuple[int, ...]) -> str:

@@ -16,7 +16,8 @@ from sipcap.wire.address import ip_text, mac_text
 from sipcap.wire.message import Message
 
 HEADER_BYTES: Final = 6
-_CHUNK_HEADER = struct.Struct(">IH").unpack_from  # vendor and type in one number, length
+_CHUNK = struct.Struct(">IH")  # vendor and type in one number, length
+_CHUNK_HEADER = _CHUNK.unpack_from
 _TOTAL = struct.Struct(">H").unpack_from
 AF_INET: Final = 2
 AF_INET6: Final = 10
@@ -54,27 +55,52 @@ def decode_hep3(data: bytes, offset: int = 0) -> tuple[Message, int]:
 # Every agent seen (siptrace, heplify, sngrep, captagent, FreeSWITCH) begins with the same chunks 1 to 12.
 # Comparing all their headers at once and reading their data with one unpack, instead of a loop, doubles the
 # decoder's speed; whatever looks different goes through the loop, which is the reference (a test holds both equal).
-_USUAL: Final = (
-    (c.FAMILY, 1), (c.IP_PROTOCOL, 1), (c.SOURCE_IP4, 4), (c.DESTINATION_IP4, 4), (c.SOURCE_PORT, 2),
-    (c.DESTINATION_PORT, 2), (c.SECONDS, 4), (c.MICROSECONDS, 4), (c.PAYLOAD_TYPE, 1), (c.CAPTURE_ID, 4),
-)  # fmt: skip
-_USUAL_DATA = struct.Struct(">12x x 6xB 6x4s 6x4s 6xH 6xH 6xI 6xI 6xB 6xI")
-_USUAL_BYTES: Final = _USUAL_DATA.size
-_unpack_usual = _USUAL_DATA.unpack_from
-_USUAL_HEADERS: Final = int.from_bytes(
-    b"".join(struct.pack(">HHH", 0, number, size + 6) + bytes(size) for number, size in _USUAL), "big"
+class _Layout:
+    """Where the data of chunks 1 to 12 stands if they come first and in order.
+
+    Args:
+        family: of both addresses.
+        sizes: data bytes by chunk type, in order.
+        data: struct of the frame's header and these chunks that skips all headers and chunk 1.
+    """
+
+    def __init__(self, family: int, sizes: dict[int, int], data: struct.Struct) -> None:
+        headers = b"".join(_CHUNK.pack(number, size + 6) + bytes(size) for number, size in sizes.items())
+        mask = b"".join(b"\xff" * 6 + bytes(size) for size in sizes.values())
+        self.family = family
+        self.bytes = data.size
+        self.headers = int.from_bytes(headers, "big")
+        self.mask = int.from_bytes(mask, "big")
+        self.unpack = data.unpack_from
+
+
+_BEFORE: Final = {c.FAMILY: 1, c.IP_PROTOCOL: 1}
+_BEHIND: Final = {
+    c.SOURCE_PORT: 2, c.DESTINATION_PORT: 2, c.SECONDS: 4, c.MICROSECONDS: 4, c.PAYLOAD_TYPE: 1, c.CAPTURE_ID: 4,
+}  # fmt: skip
+_IP4_LAYOUT: Final = _Layout(
+    AF_INET,
+    {**_BEFORE, c.SOURCE_IP4: 4, c.DESTINATION_IP4: 4, **_BEHIND},
+    struct.Struct(">6x 7x 6xB 6x4s 6x4s 6xH 6xH 6xI 6xI 6xB 6xI"),
 )
-_HEADER_BITS: Final = int.from_bytes(b"".join(b"\xff" * 6 + bytes(size) for _, size in _USUAL), "big")
+_IP6_LAYOUT: Final = _Layout(
+    AF_INET6,
+    {**_BEFORE, c.SOURCE_IP6: 16, c.DESTINATION_IP6: 16, **_BEHIND},
+    struct.Struct(">6x 7x 6xB 6x16s 6x16s 6xH 6xH 6xI 6xI 6xB 6xI"),
+)
+_SOURCE_TYPE_AT: Final = 6 + 7 + 7 + 3  # the low byte of the third chunk's type
 
 
 def _decode_usual_head(data: bytes, offset: int, end: int) -> Message | None:
-    """Decode an IPv4 frame whose chunks 1 to 12 stand first and in order; None if they do not."""
-    begin = offset + HEADER_BYTES
-    offset += _USUAL_BYTES
-    if end < offset or int.from_bytes(data[begin:offset], "big") & _HEADER_BITS != _USUAL_HEADERS:
+    """Decode a frame whose chunks 1 to 12 stand first and in order; None if they do not."""
+    if end - offset < _IP4_LAYOUT.bytes:
+        return None
+    layout = _IP4_LAYOUT if data[offset + _SOURCE_TYPE_AT] == c.SOURCE_IP4 else _IP6_LAYOUT
+    begin, offset = offset, offset + layout.bytes
+    if end < offset or int.from_bytes(data[begin + HEADER_BYTES : offset], "big") & layout.mask != layout.headers:
         return None
     (protocol, source, destination, source_port, destination_port, seconds, microseconds, payload_type,
-     capture_id) = _unpack_usual(data, begin - HEADER_BYTES)  # fmt: skip
+     capture_id) = layout.unpack(data, begin)  # fmt: skip
     message = Message(
         b"",
         seconds * 1_000_000 + microseconds if seconds else 0,
@@ -83,7 +109,7 @@ def _decode_usual_head(data: bytes, offset: int, end: int) -> Message | None:
         ip_text(destination),
         destination_port,
         protocol,
-        AF_INET,
+        layout.family,
         payload_type,
         3,
         capture_id,
