@@ -93,7 +93,7 @@ replay_options = options_bundle(
     "replay",
     epilog="\b\nEXAMPLES\n    $ sipcap replay calls.pcap | sipcap store\n"
     "    $ sipcap replay calls.pcapng --to udp:127.0.0.1:9060\n"
-    "    $ sudo tcpdump -i eth0 -U -w - udp | sipcap replay - | jq -r .callid",
+    "    $ sudo tcpdump -i eth0 -U --immediate-mode -w - udp | sipcap replay - | jq -r .callid",
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...",
                 type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
