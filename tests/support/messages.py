@@ -6,7 +6,7 @@ Nothing in here uses sipcap, so that the tests hold it against bytes made indepe
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 BASE_TS_US = 1_700_000_000_123_456
 """2023-11-14 22:13:20.123456 UTC: the time of the vectors in spec/sipcapture.md 2.10."""
@@ -27,13 +27,14 @@ BASE_HEADERS: Headers = (
 
 
 def head_of(start_line: str, headers: Iterable[tuple[str, str]], *, end: str = "\r\n") -> bytes:
-    """A start line and headers as they stand, without the empty line."""
-    return "".join(f"{line}{end}" for line in (start_line, *(f"{name}: {value}" for name, value in headers))).encode()
+    """A start line and headers as they stand, without the empty line; lone surrogates are raw bytes."""
+    lines = (start_line, *(f"{name}: {value}" for name, value in headers))
+    return "".join(f"{line}{end}" for line in lines).encode("utf-8", "surrogateescape")
 
 
 def sip(
     method: str = "INVITE",
-    headers: dict[str, str | None] | Headers = (),
+    headers: Mapping[str, str | None] | Headers = (),
     *,
     uri: str = "sip:bob@biloxi.com:5070;transport=udp",
     start_line: str | None = None,
@@ -51,19 +52,19 @@ def sip(
         body: behind the empty line.
         end: of every line.
     """
-    pairs = list(headers) if not isinstance(headers, dict) else _changed(headers)
+    pairs = list(headers) if not isinstance(headers, Mapping) else _changed(headers)
     if not headers:
         pairs = list(BASE_HEADERS)
     line = f"{method} {uri} SIP/2.0" if start_line is None else start_line
     return head_of(line, pairs, end=end) + end.encode() + body
 
 
-def _changed(changes: dict[str, str | None]) -> list[tuple[str, str]]:
+def _changed(changes: Mapping[str, str | None]) -> list[tuple[str, str]]:
     merged: dict[str, str | None] = {**dict(BASE_HEADERS), **changes}
     return [(name, value) for name, value in merged.items() if value is not None]
 
 
-def reply(status: str = "200 OK", headers: dict[str, str | None] | Headers = (), *, body: bytes = b"") -> bytes:
+def reply(status: str = "200 OK", headers: Mapping[str, str | None] | Headers = (), *, body: bytes = b"") -> bytes:
     """A reply with the headers of the base message, changed as in ``sip``."""
     return sip(headers=headers, start_line=f"SIP/2.0 {status}", body=body)
 
