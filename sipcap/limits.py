@@ -90,3 +90,15 @@ MIN_LIVE_TS_US: Final = 946_684_800_000_000
 
 MAX_CONFIG_BYTES: Final = 1 << 20
 """A configuration file; whatever is longer was named by mistake."""
+
+MAX_TABLES_AHEAD: Final = 1_000
+"""Tables that one ``tables create`` makes; more means that a pattern has seconds where a day was meant."""
+
+DELETE_ROWS: Final = 5_000
+"""Rows of one DELETE: a few MB, so that capture waits a fraction of a second at most."""
+
+UPKEEP_PAUSE_S: Final = 0.12
+"""Between two steps of upkeep in an SQLite file: a writer that waits for it looks every 0.1 s."""
+
+UPKEEP_LOCK_S: Final = 60.0
+"""How long a step of upkeep tries to get its table; then it is left for the next time."""

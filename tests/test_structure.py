@@ -13,12 +13,12 @@ import pytest
 from tests.conftest import ROOT
 
 LAYERS = (
-    ("__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping"),
+    ("__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities"),
     ("wire",),
     ("record", "extract", "ndjson", "schemas"),
     ("sources", "sinks", "routing", "modes", "config", "batching", "deadletter", "outlet", "inlet", "workers"),
-    ("pipeline", "capturing", "replaying", "storing"),
-    ("service",),
+    ("patterns", "tables", "pipeline", "capturing", "replaying", "storing"),
+    ("upkeep", "calls", "service"),
     ("cli",),
     ("devtools", "__main__"),
 )
