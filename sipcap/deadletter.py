@@ -36,9 +36,9 @@ class DeadLetterFile:
             raise CannotStart(f"cannot write dead letters to {path}: {error.strerror}") from None
         self._is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
 
-    def is_same_file(self, fd: int) -> bool:
-        """Whether a descriptor is of this file: who reads it while it grows never comes to its end."""
-        return self._is_file and os.path.samestat(os.fstat(self._fd), os.fstat(fd))
+    def is_same_file(self, status: os.stat_result) -> bool:
+        """Whether this is the file's status: who reads it while it grows never comes to its end."""
+        return self._is_file and os.path.samestat(os.fstat(self._fd), status)
 
     def write(self, table: str, rows: Sequence[Row], reason: str) -> None:
         """Append rows and make them durable; OSError if that fails, and then none of them is there."""

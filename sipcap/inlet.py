@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections import deque
+from typing import Final
 
 from sipcap.limits import OUTPUT_WRITE_BYTES, READ_AHEAD_BYTES
+
+_LOOK_MS: Final = 500  # how long a poll waits before it is seen whether anybody still wants the data
 
 
 class Inlet:
@@ -22,6 +26,7 @@ class Inlet:
         self.failure: OSError | None = None
         """Why reading ended, if not at the end of input."""
         self._ended = False
+        self._stopped = False
         threading.Thread(target=self._run, name="inlet", daemon=True).start()
 
     def get(self, timeout_s: float) -> bytes:
@@ -36,10 +41,23 @@ class Inlet:
             self._changed.notify_all()
             return data
 
+    def stop(self) -> list[bytes]:
+        """Read no more; returns what was read ahead, so that nothing is lost that left a pipe."""
+        with self._changed:
+            self._stopped = True
+            left = list(self._queue)
+            self._queue.clear()
+            self.at_end = self._ended
+            self._changed.notify_all()
+            return left
+
     def _run(self) -> None:
-        while True:
+        while not self._stopped:
             try:
                 data = os.read(self._fd, OUTPUT_WRITE_BYTES)
+            except BlockingIOError:  # somebody else made our pipe non-blocking
+                self._wait_for_data()
+                continue
             except OSError as error:
                 self.failure = error
                 data = b""
@@ -52,4 +70,9 @@ class Inlet:
                 self._changed.notify_all()
                 if self._ended:
                     return
-                self._changed.wait_for(lambda: self._queued_bytes < READ_AHEAD_BYTES)
+                self._changed.wait_for(lambda: self._queued_bytes < READ_AHEAD_BYTES or self._stopped)
+
+    def _wait_for_data(self) -> None:
+        poller = select.poll()
+        poller.register(self._fd, select.POLLIN)
+        poller.poll(_LOOK_MS)

@@ -68,11 +68,15 @@ class Store:
                     self._take(framer.receive_data(data), name)
                 if time.monotonic() >= self._batcher.due_s:
                     self._batcher.flush()
+            for data in inlet.stop():
+                self._take(framer.receive_data(data), name)
             if inlet.at_end:
                 self._take(framer.finish(), name)
         except InputError:
             self._batcher.flush()
             raise
+        finally:
+            inlet.stop()
         self._batcher.flush()
         if inlet.failure is not None:
             raise InputError(f"{name}: cannot be read: {inlet.failure.strerror}")

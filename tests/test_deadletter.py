@@ -103,7 +103,7 @@ def test_write_to_what_is_no_file_works(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     file = DeadLetterFile(tmp_path / name)
     file.write("t", [Row(sip_record(), {})], "why")
-    assert not file.is_same_file(0)
+    assert not file.is_same_file((tmp_path / name).stat())
     file.close()
 
 
@@ -146,8 +146,7 @@ def test_is_same_file_knows_every_way_to_it(path: Path, tmp_path: Path) -> None:
     os.link(path, tmp_path / "link")
     (tmp_path / "other").write_bytes(b"")
     for name, same in (("dead.ndjson", True), ("link", True), ("other", False)):
-        with (tmp_path / name).open("rb") as opened:
-            assert file.is_same_file(opened.fileno()) is same
+        assert file.is_same_file((tmp_path / name).stat()) is same
     file.close()
 
 

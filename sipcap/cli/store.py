@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sipcap.batching import Batcher, BatchOptions
 from sipcap.cli.options import SecretType, common_options, drain_option, options_bundle
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
+from sipcap.errors import InputError, Unwritten
 from sipcap.routing import HASH_SOURCES, MT_MODES, Router, split_patterns
 from sipcap.schemas import DEFAULT_TABLE
 from sipcap.sinks.registry import DEFAULT_URL, open_sink
@@ -97,20 +99,59 @@ def command(**options: Any) -> int:
     stop.install()
     counters = Counters()
     dead_letters = DeadLetterFile(options["dead_letter"]) if options["dead_letter"] else None
+    names = options["files"] or ("-",)
+    if dead_letters is not None:
+        _check_inputs(names, dead_letters)
+    drain = _Drain(stop, options["drain_timeout"])
+    router = router_of(options)
     sink = open_sink(options["db_url"], create=options["create"])
-    batcher = Batcher(sink, batch_options_of(options), counters, dead_letters)
-    store = Store(router_of(options), batcher, counters, strict=options["strict"])
+    batcher = Batcher(sink, batch_options_of(options), counters, dead_letters, drain.is_over)
+    store = Store(router, batcher, counters, strict=options["strict"])
+    whole = True
     try:
-        whole = all([_store_file(store, name, stop, options["drain_timeout"]) for name in options["files"] or ("-",)])
+        for name in names:
+            whole &= _store_file(store, name, drain)
+    except InputError as error:
+        if batcher.unwritten:  # worse than the input, and its code
+            raise Unwritten(f"{error}; {batcher.unwritten} record(s) remain unwritten") from None
+        raise
     finally:
         sink.close()
         _LOGGER.info("%s", counters.summary(), extra={"fields": counters.as_dict()})
+    if batcher.unwritten:
+        raise Unwritten(f"{batcher.unwritten} record(s) remain unwritten")
     if not whole:
         return 128 + stop.signal_number
     return 1 if counters.trouble() else 0
 
 
-def _store_file(store: Store, name: str, stop: Stop, drain_timeout_s: float) -> bool:
+class _Drain:
+    """Says when a stopped command gives up: one bound over all its inputs."""
+
+    def __init__(self, stop: Stop, timeout_s: float) -> None:
+        self._stop = stop
+        self._timeout_s = timeout_s
+        self._stopped_s = float("inf")
+        self.is_reading_pipe = False
+        """The writer of a pipe is stopped by the same Ctrl-C: what it still has to say is read."""
+
+    def is_over(self) -> bool:
+        if self._stop.requested:
+            self._stopped_s = min(self._stopped_s, time.monotonic())
+        return time.monotonic() >= self._stopped_s + self._timeout_s
+
+    def stops_reading(self) -> bool:
+        return self.is_over() or (self._stop.requested and not self.is_reading_pipe)
+
+
+def _check_inputs(names: Sequence[str], dead_letters: DeadLetterFile) -> None:
+    for name in names:
+        status = os.fstat(sys.stdin.fileno()) if name == "-" else Path(name).stat()
+        if dead_letters.is_same_file(status):
+            raise click.UsageError(f"--dead-letter is the input {name} itself: rename that file before it is read")
+
+
+def _store_file(store: Store, name: str, drain: _Drain) -> bool:
     """Store one input; false if a signal ended it before its end."""
     if name == "-":
         fd = sys.stdin.fileno()
@@ -118,25 +159,25 @@ def _store_file(store: Store, name: str, stop: Stop, drain_timeout_s: float) -> 
         if os.isatty(fd):
             _LOGGER.info("reading NDJSON from the terminal; end with Ctrl-D")
     else:
-        fd = os.open(name, os.O_RDONLY)
-    # The writer of a pipe is being stopped by the same Ctrl-C: what it still has to say is read.
-    bound_s = 0.0 if stat.S_ISREG(os.fstat(fd).st_mode) else drain_timeout_s
-    stopped_s = float("inf")
-
-    def stopping() -> bool:
-        nonlocal stopped_s
-        if stop.requested:
-            stopped_s = min(stopped_s, time.monotonic())
-        return time.monotonic() >= stopped_s + bound_s
-
-    return store.read(fd, name, stopping)
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+    drain.is_reading_pipe = not (stat.S_ISREG(os.fstat(fd).st_mode) or os.isatty(fd))
+    whole = store.read(fd, name, drain.stops_reading)
+    if whole and fd != sys.stdin.fileno():
+        os.close(fd)  # else it is still being read, and the program ends
+    return whole
 
 
 def router_of(options: dict[str, Any]) -> Router:
     """Make the Router that ``sink_options`` describes."""
+    reports = split_patterns([options["report_table"]]) if options["report_table"] else ()
+    if len(reports) > 1:
+        raise click.BadParameter("one pattern only", param_hint="--report-table")
     return Router(
         split_patterns(options["tables"] or (DEFAULT_TABLE,)),
-        split_patterns([options["report_table"]])[0] if options["report_table"] else None,
+        reports[0] if reports else None,
         options["mt_mode"],
         options["hash_source"],
     )
