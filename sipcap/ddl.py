@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -36,3 +37,9 @@ def read_ddl(database: str, name: str) -> str:
         FileNotFoundError: there is no such file.
     """
     return (ddl_folder() / database / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def read_statements(database: str, name: str) -> list[str]:
+    """The statements of one file of table definitions, without comments."""
+    script = re.sub(r"--.*", "", read_ddl(database, name))
+    return [statement.strip() for statement in script.split(";\n") if statement.strip()]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from sipcap.errors import CannotStart
 from sipcap.sinks.base import Sink
+from sipcap.sinks.driver import Driver
+from sipcap.sinks.server import ServerSink
 
-DEFAULT_URL = "sqlite:///sipcap.db"
+DEFAULT_URL: Final = "sqlite:///sipcap.db"
+KNOWN: Final = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE"
+_SERVERS: Final = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql"}
+_PACKAGES: Final = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
 
 
 def open_sink(url: str, *, create: bool = True) -> Sink:
@@ -21,6 +27,11 @@ def open_sink(url: str, *, create: bool = True) -> Sink:
     Raises:
         CannotStart: unknown scheme, a URL that does not name a database, or no connection.
     """
+    scheme = url.partition("://")[0].strip().lower()
+    if scheme in _SERVERS:
+        server = ServerSink(_driver(_SERVERS[scheme], url), create=create)
+        server.open()
+        return server
     scheme = _split(url).scheme
     if scheme == "sqlite":
         from sipcap.sinks.sqlite import SqliteSink  # noqa: PLC0415  # a driver is loaded when it is used
@@ -30,7 +41,23 @@ def open_sink(url: str, *, create: bool = True) -> Sink:
         return sink
     # Of what is no URL, nothing is shown: it may be a password.
     named = f"unknown database {scheme}" if url.lstrip().lower().startswith(f"{scheme}://") and scheme else "no URL"
-    raise CannotStart(f"--db-url: {named}; known: sqlite:///FILE")
+    raise CannotStart(f"--db-url: {named}; known: {KNOWN}")
+
+
+def _driver(database: str, url: str) -> Driver:
+    """The driver of a database server, which is loaded when it is used."""
+    try:
+        if database == "postgresql":
+            from sipcap.sinks.postgresql import PostgresqlDriver, parse_postgresql_url  # noqa: PLC0415
+
+            return PostgresqlDriver(parse_postgresql_url(url))
+        from sipcap.sinks.mysql import MysqlDriver  # noqa: PLC0415
+        from sipcap.sinks.mysql_connect import parse_mysql_url  # noqa: PLC0415
+
+        return MysqlDriver(parse_mysql_url(url))
+    except ImportError as error:
+        package = _PACKAGES[database]
+        raise CannotStart(f"the driver for {database} is missing ({error}): pip install '{package}'") from None
 
 
 def sqlite_path(url: str) -> Path:

@@ -1,0 +1,141 @@
+"""What one kind of database server has to provide; ``server.py`` makes a sink of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from sipcap.sinks.base import Row
+from sipcap.sinks.rows import RowMaker
+from sipcap.sinks.shape import Column, Shape, Tally
+
+LEDGER: Final = "sipcap_batches"
+"""The table of the ids of committed batches (design 1.10)."""
+
+
+class Trouble(Enum):
+    """What an error of a server means for the batch."""
+
+    LOST = "the connection is gone"
+    CLASH = "somebody else was in the way; the same again succeeds"
+    BUSY = "not now"
+    REFUSED = "never"
+
+
+class Refused(Exception):
+    """The sink itself finds that rows or their table cannot be stored."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the server says about a table that exists."""
+
+    columns: Sequence[Column]
+    transactional: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is known of one table for one kind of record."""
+
+    name: str
+    shape: Shape
+    transactional: bool
+
+
+class Load:
+    """The rows of a batch that go into one table; they are made to fit while they are read."""
+
+    def __init__(self, table: Table, rows: Sequence[Row], maker: RowMaker) -> None:
+        self.table = table
+        self.size = len(rows)
+        self._rows = rows
+        self._maker = maker
+
+    def values(self, tally: Tally) -> Iterator[tuple[Any, ...]]:
+        """The values of each row, in the order of the shape's columns; once more with every call."""
+        make, fit = self._maker.values, self.table.shape.fit
+        for row in self._rows:
+            yield fit(make(row), tally)
+
+
+class Driver(ABC):
+    """One connection to a database server; every method but ``disconnect`` may raise ``errors``."""
+
+    errors: tuple[type[Exception], ...]
+    """What the driver raises, what impossible values raise, and Refused."""
+
+    takes_nul: bool
+    """Whether text may hold NUL."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        """The database, for messages."""
+
+    @property
+    @abstractmethod
+    def connected(self) -> bool:
+        """Whether there is a connection that may work."""
+
+    @abstractmethod
+    def connect(self) -> None:
+        """Connect and set the session up."""
+
+    @abstractmethod
+    def disconnect(self) -> None:
+        """Drop the connection, whatever its state; may be called twice."""
+
+    @abstractmethod
+    def trouble(self, error: Exception) -> Trouble:
+        """What one of ``errors`` means."""
+
+    @abstractmethod
+    def text(self, error: Exception) -> str:
+        """What one of ``errors`` says, in one line."""
+
+    def check_name(self, name: str) -> None:
+        """Raise Refused for a name that no table of messages can have."""
+        if not name or "\0" in name:
+            raise Refused(f"no table can be called {name!r}")
+        if name.lower() == LEDGER:
+            raise Refused(f"{name}: reserved, no table for messages")
+
+    @abstractmethod
+    def find(self, name: str) -> Found | None:
+        """Look at a table; None if there is none of this name."""
+
+    @abstractmethod
+    def create(self, kind: str, name: str) -> None:
+        """Create a table as ``sql/<database>/<kind>.sql`` has it; another process may do so at the same time."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Begin a transaction."""
+
+    @abstractmethod
+    def claim(self, batch_id: str, now_s: int) -> bool:
+        """Enter a batch in the ledger, within the transaction; false if it is there already."""
+
+    @abstractmethod
+    def store(self, loads: Sequence[Load], tally: Tally) -> None:
+        """Store rows, within the transaction."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """End the transaction for good."""
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Undo the transaction, if there is one."""
+
+    @abstractmethod
+    def clean_ledger(self, before_s: int) -> None:
+        """Delete old batch ids, outside a transaction."""
+
+
+def one_line(text: str) -> str:
+    """The first line of what a server says; the others repeat captured text or the statement."""
+    return (text.strip().splitlines() or [""])[0]
