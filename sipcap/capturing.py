@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from mmap import mmap
+from typing import Final
 
 from sipcap.counters import Counters
 from sipcap.errors import Unwritten
-from sipcap.limits import FLUSH_INTERVAL_S
+from sipcap.limits import DRAIN_TIMEOUT_S, FLUSH_INTERVAL_S
 from sipcap.outlet import UNLIMITED, LocalTurnstile, Outlet, SharedTurnstile
 from sipcap.pipeline import Encode, ExtractOptions, capture
 from sipcap.sources.hep import HepSource
 from sipcap.stopping import Stop
 from sipcap.workers import SharedCounters, Workers
+
+_GRACE_S: Final = 2.0  # for workers that are at their end when the time to drain is over
+_LOGGER = logging.getLogger("sipcap")
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class CaptureJob:
     children: int = 1
     count: int | None = None
     duration_s: float | None = None
-    drain_timeout_s: float = 10.0
+    drain_timeout_s: float = DRAIN_TIMEOUT_S
 
     @property
     def limit(self) -> int:
@@ -42,8 +50,27 @@ class CaptureJob:
         return float("inf") if self.duration_s is None else time.monotonic() + self.duration_s
 
 
+class _Deadline:
+    """Asks whether to stop, and remembers since when: one bound holds for all that follows."""
+
+    def __init__(self, wanted: Callable[[], bool], drain_s: float) -> None:
+        self._wanted = wanted
+        self._drain_s = drain_s
+        self._until_s = 0.0
+
+    def __call__(self) -> bool:
+        if not self._until_s and self._wanted():
+            self._until_s = time.monotonic() + self._drain_s
+        return self._until_s > 0
+
+    @property
+    def left_s(self) -> float:
+        """What is left of the time to drain; all of it if it has not begun."""
+        return max(self._until_s - time.monotonic(), 0.0) if self._until_s else self._drain_s
+
+
 def capture_here(job: CaptureJob, stop: Stop) -> Counters:
-    """Capture in this process until the stop, the count or the duration.
+    """Capture in this process until the stop, the count or the duration; the counters are logged.
 
     Raises:
         Unwritten: the output cannot take the lines, and not because its reader went away.
@@ -51,44 +78,79 @@ def capture_here(job: CaptureJob, stop: Stop) -> Counters:
     deadline_s = job.deadline_s()
     outlet = Outlet(job.output, job.source.stats, LocalTurnstile(job.limit))
     outlet.start()
-    capture(
-        job.source,
-        job.options.extractor(),
-        outlet,
-        job.encode,
-        stopping=lambda: stop.requested or time.monotonic() >= deadline_s,
-    )
-    job.source.close()
-    outlet.close(job.drain_timeout_s)
+    _capture_into(outlet, job, lambda: stop.requested or time.monotonic() >= deadline_s)
+    counters = job.source.stats
+    log_summary(counters)
     if outlet.failure is not None:
         raise Unwritten(f"cannot write the output: {outlet.failure.strerror}")
-    return job.source.stats
+    if not outlet.reader_gone:
+        _check_written(counters)
+    return counters
 
 
-def start_workers(job: CaptureJob) -> Workers:
-    """Fork the workers of a capture; they write to the job's output in turn."""
-    turnstile = SharedTurnstile(job.output, job.limit)
+def _capture_into(
+    outlet: Outlet, job: CaptureJob, wanted: Callable[[], bool], on_tick: Callable[[], None] | None = None
+) -> None:
+    stopping = _Deadline(wanted, job.drain_timeout_s)
+    capture(job.source, job.options.extractor(), outlet, job.encode, stopping=stopping, on_tick=on_tick)
+    job.source.close()
+    outlet.close(stopping.left_s)
 
-    def body(index: int, page: SharedCounters, told_to_stop: Callable[[], bool]) -> int:
-        job.source.counts_kernel_drops = index == 0
-        counters = job.source.stats
-        outlet = Outlet(job.output, counters, turnstile)
+
+def _check_written(counters: Counters) -> None:
+    lost = counters.dropped["output"] + counters.dropped["drain_timeout"]
+    if lost:
+        raise Unwritten(f"{lost} message(s) were received and could not be written in time")
+
+
+def log_summary(counters: Counters) -> None:
+    """Say at the end what became of every message."""
+    _LOGGER.info("%s", counters.summary(), extra={"fields": counters.as_dict()})
+
+
+class CaptureWorkers(Workers):
+    """Workers that capture.
+
+    Args:
+        job: what they do; they write to its output in turn.
+        inherited: file descriptors of the parent that a worker must not keep open.
+    """
+
+    def __init__(self, job: CaptureJob, inherited: Sequence[int] = ()) -> None:
+        super().__init__(job.children, self._work)
+        self._job = job
+        self._inherited = inherited
+        self._turnstile = SharedTurnstile(job.output, job.limit)
+        self._ending = mmap(-1, 2)  # shared: a number of errno, and whether the reader went away
+
+    def _work(self, index: int, page: SharedCounters, told_to_stop: Callable[[], bool]) -> int:
+        for descriptor in self._inherited:
+            os.close(descriptor)
+        source = self._job.source
+        source.counts_kernel_drops = index == 0
+        outlet = Outlet(self._job.output, source.stats, self._turnstile)
         outlet.start()
-        publish = _Publisher(page, counters)
-        capture(
-            job.source,
-            job.options.extractor(),
-            outlet,
-            job.encode,
-            stopping=lambda: told_to_stop() or turnstile.left == 0,
-            on_tick=publish,
-        )
-        job.source.close()
-        outlet.close(job.drain_timeout_s)
-        page.publish(counters)
-        return 0 if outlet.failure is None else Unwritten.exit_code
+        publish = _Publisher(page, source.stats)
+        _capture_into(outlet, self._job, lambda: told_to_stop() or self._turnstile.left == 0, publish)
+        page.publish(source.stats)
+        if outlet.reader_gone:
+            self._ending[1] = 1
+        if outlet.failure is None:
+            return 0
+        self._ending[0] = outlet.failure.errno or errno.EIO
+        return Unwritten.exit_code
 
-    return Workers(job.children, body)
+    @property
+    def reader_gone(self) -> bool:
+        """A worker found that nobody reads the output."""
+        return bool(self._ending[1])
+
+    def check(self) -> None:
+        """Raise Unwritten if one of them, all of which have ended, did not end well."""
+        if self._ending[0]:
+            raise Unwritten(f"cannot write the output: {os.strerror(self._ending[0])}")
+        if self.failed:
+            raise Unwritten(f"{self.failed} of {self._job.children} capturing processes failed or were killed")
 
 
 class _Publisher:
@@ -106,20 +168,30 @@ class _Publisher:
             self._page.publish(self._counters)
 
 
+def start_workers(job: CaptureJob, stop: Stop, inherited: Sequence[int] = ()) -> CaptureWorkers:
+    """Fork the workers of a capture; see ``CaptureWorkers``. A second signal ends them with this process."""
+    workers = CaptureWorkers(job, inherited)
+    workers.start()
+    stop.leaving.append(workers.kill)
+    return workers
+
+
 def capture_in_workers(job: CaptureJob, stop: Stop) -> Counters:
-    """Capture in ``job.children`` processes until the stop, the count or the duration.
+    """Capture in ``job.children`` processes until the stop, the count or the duration; the counters are logged.
 
     Raises:
         Unwritten: a worker died, or could not write its lines.
     """
     deadline_s = job.deadline_s()
-    workers = start_workers(job)
-    workers.start()
+    workers = start_workers(job, stop)
     while workers.reap() and not workers.ended and not stop.requested and time.monotonic() < deadline_s:
         time.sleep(0.02)
     workers.stop()
-    workers.join(job.drain_timeout_s + 2.0)
+    workers.join(job.drain_timeout_s + _GRACE_S)
     job.source.close()
-    if workers.failed:
-        raise Unwritten(f"{workers.failed} of {job.children} capturing processes failed: {workers.counters().summary()}")
-    return workers.counters()
+    counters = workers.counters()
+    log_summary(counters)
+    workers.check()
+    if not workers.reader_gone:
+        _check_written(counters)
+    return counters

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 
 import msgspec
 import pytest
@@ -80,11 +79,12 @@ class Pipe:
         """Close the outlet and the pipe behind it."""
         self.outlet.close(timeout_s)
         os.close(self._writing)
+        self._writing = -1
 
     def close(self) -> None:
         """Close what is open still."""
         for end in (self._reading, self._writing):
-            with suppress(OSError):
+            if end >= 0:
                 os.close(end)
 
 

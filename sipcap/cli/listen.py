@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import click
 from sipcap.capturing import CaptureJob, capture_here, capture_in_workers
 from sipcap.cli.options import (
     EndpointType,
+    KeyType,
     NetworkType,
-    SecretType,
+    SecondsType,
     common_options,
     drain_option,
     encoder_for,
@@ -37,13 +40,15 @@ receive_options = options_bundle(
         "--listen", "endpoints", type=EndpointType(), multiple=True, metavar="ENDPOINT",
         help=f"Where to receive, repeatable: [udp:|tcp:|tls:]HOST:PORT.  [default: udp:127.0.0.1:{HEP_PORT}]",
     ),
-    click.option("--auth-key", type=SecretType(), metavar="KEY|@FILE", help="Refuse HEP that does not carry this key."),
-    click.option("--allow", type=NetworkType(), multiple=True, metavar="CIDR", help="Hear these senders only, repeatable."),
+    click.option("--auth-key", type=KeyType(), metavar="KEY|@FILE", help="Refuse HEP that does not carry this key."),
+    click.option(
+        "--allow", type=NetworkType(), multiple=True, metavar="CIDR", help="Hear these senders only, repeatable."
+    ),
     click.option("--tls-cert", type=_FILE, help="Certificate for tls: endpoints (PEM)."),
     click.option("--tls-key", type=_FILE, help="Its key, if it is in a file of its own."),
     click.option("--tls-client-ca", type=_FILE, help="Demand client certificates signed by this CA."),
     click.option(
-        "--rcvbuf", type=click.IntRange(min=4_096), default=RCVBUF_BYTES, show_default=True, metavar="BYTES",
+        "--rcvbuf", type=click.IntRange(4_096, 2**31 - 1), default=RCVBUF_BYTES, show_default=True, metavar="BYTES",
         help="Receive buffer to ask for; what is granted is said on stderr.",
     ),
     click.option(
@@ -61,7 +66,7 @@ receive_options = options_bundle(
 @receive_options
 @extract_options
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many records.")
-@click.option("--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long.")
+@click.option("--duration", type=SecondsType(), metavar="SECONDS", help="End after so long.")
 @drain_option
 @format_option
 @common_options
@@ -92,25 +97,28 @@ def command(**options: Any) -> int:
         options["drain_timeout"],
     )
     source.open()
-    counters = capture_here(job, stop) if job.children == 1 else capture_in_workers(job, stop)
-    _LOGGER.info("%s", counters.summary(), extra={"fields": counters.as_dict()})
+    if job.children == 1:
+        capture_here(job, stop)
+    else:
+        capture_in_workers(job, stop)
     return 0
 
 
-def hep_options_of(options: dict[str, Any]) -> HepOptions:
-    """Make the HepOptions that ``receive_options`` describes, with the default endpoint if none is given."""
+def hep_options_of(options: dict[str, Any], protocols: Sequence[str] = ("udp",)) -> HepOptions:
+    """Make the HepOptions that ``receive_options`` describes; without an endpoint, the usual port of this machine."""
     endpoints: tuple[Endpoint, ...] = options["endpoints"]
     allow: tuple[Network, ...] = options["allow"]
     if not endpoints:
-        endpoints = (Endpoint("udp", "127.0.0.1", HEP_PORT, HEP_PORT),)
+        endpoints = tuple(Endpoint(protocol, "127.0.0.1", HEP_PORT, HEP_PORT) for protocol in protocols)
         _LOGGER.info("hearing this machine only; the network with --listen udp:0.0.0.0:%d", HEP_PORT)
     key: str | None = options["auth_key"]
     return HepOptions(
         endpoints,
         options["rcvbuf"],
-        None if key is None else key.encode(),
+        None if key is None else os.fsencode(key),
         allow,
         options["tls_cert"],
         options["tls_key"],
         options["tls_client_ca"],
+        drain_s=options["drain_timeout"] / 2,  # the other half is for the reader of our output
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,12 +17,15 @@ from sipcap.limits import DRAIN_TIMEOUT_S
 from sipcap.ndjson import encode_records
 from sipcap.pipeline import Encode, ExtractOptions
 from sipcap.record import Record
-from sipcap.sources.addresses import Network
+from sipcap.sources.addresses import Network, parse_networks
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+_MAX_SECRET_BYTES: Final = 65_536
+_LONGEST_S: Final = 100 * 365 * 86_400.0
 
-class EndpointType(click.ParamType):
+
+class EndpointType(click.ParamType[Endpoint]):
     """``[udp:|tcp:|tls:]HOST:PORT[-PORT]``."""
 
     name = "endpoint"
@@ -37,23 +40,36 @@ class EndpointType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class SecretType(click.ParamType):
-    """A secret: as it is, or ``@FILE`` for the first line of a file, so that ``ps`` does not show it."""
+class SecretType(click.ParamType[str]):
+    """A secret: as it is, or ``@FILE`` for the first line of a file, so that ``ps`` does not show it.
+
+    Bytes that are no UTF-8 are kept as surrogates, on the command line as in a file: ``os.fsencode``
+    gives them back.
+    """
 
     name = "secret"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Read the secret, from its file if it is in one."""
-        if not value.startswith("@"):
-            return str(value)
+        text = str(value)
+        if not text.startswith("@"):
+            return text
         try:
-            with Path(value[1:]).open() as file:
-                return file.readline().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            self.fail(f"cannot read {value[1:]}: {error}", param, ctx)
+            with Path(text[1:]).open("rb") as file:
+                return os.fsdecode(file.readline(_MAX_SECRET_BYTES).rstrip(b"\r\n"))
+        except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+            self.fail(f"cannot read {text[1:]}: {getattr(error, 'strerror', None) or error}", param, ctx)
 
 
-class NetworkType(click.ParamType):
+class KeyType(SecretType):
+    """A secret that is compared with what others send: an empty one would be no secret."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read the key, or say that there is none."""
+        return super().convert(value, param, ctx) or self.fail("the key is empty", param, ctx)
+
+
+class NetworkType(click.ParamType[Network]):
     """An address or a network in CIDR notation."""
 
     name = "cidr"
@@ -61,9 +77,25 @@ class NetworkType(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Network:
         """Read a network."""
         try:
-            return ip_network(value, strict=False)
+            return parse_networks([value])[0]
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class SecondsType(click.ParamType[float]):
+    """A time span in seconds, 0 or more; what no clock can hold (``inf``) is a hundred years."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the number."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1.0
+        if not seconds >= 0:  # nan is not
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return min(seconds, _LONGEST_S)
 
 
 def options_bundle(*options: Decorator) -> Decorator:
@@ -78,7 +110,9 @@ def options_bundle(*options: Decorator) -> Decorator:
 
 
 extract_options = options_bundle(
-    click.option("--capture-node", default="homer01", show_default=True, metavar="NAME", help="First half of the column node."),
+    click.option(
+        "--capture-node", default="homer01", show_default=True, metavar="NAME", help="First half of the column node."
+    ),
     click.option(
         "--callid-aleg-header", default="X-CID", show_default=True, metavar="NAME[;NAME]",
         help="Headers whose first present one gives callid_aleg.",
@@ -99,7 +133,7 @@ format_option = click.option(
     help="auto: NDJSON into a pipe or file, one line a message on a terminal.",
 )  # fmt: skip
 drain_option = click.option(
-    "--drain-timeout", type=click.FloatRange(min=0), default=DRAIN_TIMEOUT_S, show_default=True, metavar="SECONDS",
+    "--drain-timeout", type=SecondsType(), default=DRAIN_TIMEOUT_S, show_default=True, metavar="SECONDS",
     help="How long to go on, once stopped, with what has been taken in.",
 )  # fmt: skip
 
@@ -116,7 +150,7 @@ def extract_options_of(
     if len(custom_headers) > len(defaults):
         raise click.BadParameter("three at most", param_hint="--custom-header")
     return ExtractOptions(
-        capture_node,
+        os.fsencode(capture_node).decode(errors="replace"),  # a command line may be no text, a column is
         tuple(name.strip() for name in callid_aleg_header.split(";") if name.strip()),
         (*custom_headers, *defaults[len(custom_headers) :]),
         capture_bad_msgs,
@@ -138,6 +172,6 @@ def encoder_for(output_format: str) -> Encode:
 
 
 __all__ = [
-    "EndpointType", "NetworkType", "SecretType", "common_options", "drain_option", "encoder_for", "extract_options",
-    "extract_options_of", "format_option", "options_bundle",
+    "EndpointType", "KeyType", "NetworkType", "SecondsType", "SecretType", "common_options", "drain_option",
+    "encoder_for", "extract_options", "extract_options_of", "format_option", "options_bundle",
 ]  # fmt: skip

@@ -12,8 +12,6 @@ from sipcap.cli.listen import hep_options_of, receive_options
 from sipcap.cli.options import common_options, drain_option, extract_options, extract_options_of
 from sipcap.cli.store import batch_options_of, router_of, sink_options
 from sipcap.deadletter import DeadLetterFile
-from sipcap.endpoint import Endpoint
-from sipcap.limits import HEP_PORT
 from sipcap.ndjson import encode_records
 from sipcap.service import Service, StoreJob
 from sipcap.sinks.registry import open_sink
@@ -39,9 +37,7 @@ def command(**options: Any) -> int:
     """
     stop = Stop()
     stop.install()
-    if not options["endpoints"]:
-        options["endpoints"] = tuple(Endpoint(kind, "127.0.0.1", HEP_PORT, HEP_PORT) for kind in ("udp", "tcp"))
-    source = HepSource(hep_options_of(options))
+    source = HepSource(hep_options_of(options, ("udp", "tcp")))
     capture = CaptureJob(
         source,
         extract_options_of(
