@@ -16,6 +16,7 @@ from sipcap.capturing import CaptureJob, CaptureWorkers, log_summary, start_work
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import CannotStart, Unwritten
+from sipcap.limits import SQLITE_BUSY_S
 from sipcap.routing import Router
 from sipcap.sinks.base import Sink
 from sipcap.stopping import Stop
@@ -56,6 +57,7 @@ class Service:
         self._stored = Counters()
         self._until_s = float("inf")
         self._failure: BaseException | None = None
+        self._unwritten = 0
 
     def run(self, stop: Stop) -> Counters:
         """Run until the stop, and then until everything that was received is stored.
@@ -92,8 +94,9 @@ class Service:
             if stop.requested or workers.ended:
                 self._begin_to_drain(workers)
             if self._is_over():
-                # The database does not answer. Whoever writes to it has the same deadline.
-                storing.join(_GRACE_S)
+                # The database does not answer; whoever waits for it has the same deadline, but may be slow to
+                # notice, and then has records to bury.
+                storing.join(_GRACE_S if self._store.dead_letters is None else SQLITE_BUSY_S + _GRACE_S)
                 return
 
     def _begin_to_drain(self, workers: CaptureWorkers) -> None:
@@ -112,6 +115,7 @@ class Service:
             try:
                 Store(self._store.router, batcher, self._stored).read(reading, "capture", self._is_over)
             finally:
+                self._unwritten = batcher.unwritten
                 sink.close()
         except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits for this one
             self._failure = error
@@ -131,9 +135,11 @@ class Service:
         if self._failure is not None:
             raise self._failure
         workers.check()
-        lost = total.dropped["drain_timeout"] + total.dropped["output"]
-        if lost:
-            raise Unwritten(f"{lost} message(s) were received and could not be stored in time")
+        late = total.dropped["drain_timeout"] + total.dropped["output"]
+        if late:
+            raise Unwritten(f"{late} message(s) were received and could not be stored in time")
+        if self._unwritten:
+            raise Unwritten(f"{self._unwritten} record(s) remain unwritten")
 
     def _total(self, workers: CaptureWorkers) -> Counters:
         """What came in, from the capturing processes, and what became of it, from the storing one."""

@@ -27,6 +27,9 @@ from sipcap.stopping import Stop
 from tests.support.messages import chunk, hep3, hep3_datagram, sip_message, usual_chunks
 from tests.support.receiving import PATIENCE_S, connect, port_of, send_udp
 
+# Python 3.12 warns of a fork beside a thread: the threads are those of the test, and the workers touch none.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
 UDP = "udp:127.0.0.1:0"
 MODES = pytest.mark.parametrize("children", [1, 3])
 
