@@ -30,7 +30,6 @@ _HEADERS_END = re.compile(r"\r?\n\r?\n")
 _TRAILING_NULS = re.compile(r"(?<!\0)\0++(?=\r?\n|\Z)")  # the look-behind keeps it linear
 _LEADING: Final = "\r\n\0\t "
 _LWS: Final = " \t\r\n"
-_EMPTY_LINES: Final = ("\r", "")
 
 
 def canonical_name(name: str) -> str:
@@ -96,7 +95,7 @@ class SipHeadReader:
             slot = names.get(name)
             if slot is None:
                 # "Name:value", a spelling not met before, a fold, the end, or no header at all
-                if line in _EMPTY_LINES:
+                if not line.strip("\r"):
                     break
                 if line[0] in " \t":
                     return None
