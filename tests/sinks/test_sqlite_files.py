@@ -49,7 +49,7 @@ def _file(path: Path) -> bytes:
 
 
 def test_open_what_is_no_database_cannot_start(tmp_path: Path) -> None:
-    """A text file, a folder, a device, a pipe, a missing folder: one line with the reason, and nothing changed."""
+    """A text file, a folder, a device, a pipe, a missing folder: one line with the reason, nothing changed."""
     good = _file(tmp_path / "good.db")
     (tmp_path / "text").write_bytes(b"hello, " * 1_000)
     (tmp_path / "other").write_bytes(good[:100] + os.urandom(len(good) - 100))
@@ -219,6 +219,7 @@ def test_open_locked_file_waits_and_then_cannot_start(db_path: Path, monkeypatch
     query(db_path, "CREATE TABLE theirs (x)")
     with locked(db_path), pytest.raises(CannotStart, match="database is locked"):
         SqliteSink(db_path).open()
+    db_path.unlink()
     SqliteSink(db_path).open()
     with locked(db_path), sink_at(db_path):
         pass
@@ -275,8 +276,7 @@ try:
 except SinkError as error:
     assert error.transient, error
     assert "full" in str(error) or "disk I/O" in str(error), error
-before = stored
-assert before > 0
+assert stored > 0
 ballast.unlink()
 store()
 sink.close()
