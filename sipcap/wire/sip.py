@@ -26,7 +26,7 @@ _MAX_LEARNED_NAMES: Final = 4_096
 _MAX_NAME: Final = 64  # characters of a name worth learning; the longest registered one has 35
 _LONG_MESSAGE: Final = 1_000  # from here on, finding the head's end first costs less than splitting the body
 _LINE_END = re.compile(r"\r?\n(?![ \t])")  # not before a fold
-_HEADERS_END = re.compile(r"\r?\n\r?\n")
+_HEADERS_END = re.compile(r"\n\r*+\n")
 _TRAILING_NULS = re.compile(r"(?<!\0)\0++(?=\r?\n|\Z)")  # the look-behind keeps it linear
 _LEADING: Final = "\r\n\0\t "
 _LWS: Final = " \t\r\n"

@@ -192,6 +192,7 @@ def reference(text: str) -> dict[str, str]:
 
 
 @example(lines=["\r", "X-CID:\r\n z"], ends=["\r\n"] * 9)
+@example(lines=[" folded", "\r", " folded", "From: f"], ends=["\r\n"] * 9)
 @given(lines=_lines, ends=st.lists(st.sampled_from(["\r\n", "\n", "\r\n"]), min_size=9, max_size=9))
 def test_head_of_any_lines_reads_as_the_reference_does(lines: list[str], ends: list[str]) -> None:
     """Shortcuts for speed change nothing, in any mixture of line ends, folds, NULs and empty lines."""
