@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final
 
 from sipcap.sinks.base import Row
-from sipcap.sinks.rows import RowMaker
+from sipcap.sinks.forms import Form
 from sipcap.sinks.shape import Column, Shape, Tally
 
 LEDGER: Final = "sipcap_batches"
@@ -49,17 +49,17 @@ class Table:
 class Load:
     """The rows of a batch that go into one table; they are made to fit while they are read."""
 
-    def __init__(self, table: Table, rows: Sequence[Row], maker: RowMaker) -> None:
+    def __init__(self, table: Table, rows: Sequence[Row], form: Form) -> None:
         self.table = table
         self.size = len(rows)
-        self._rows = rows
-        self._maker = maker
+        self.rows = rows
+        self._form = form
 
     def values(self, tally: Tally) -> Iterator[tuple[Any, ...]]:
         """The values of each row, in the order of the shape's columns; once more with every call."""
-        make, fit = self._maker.values, self.table.shape.fit
-        for row in self._rows:
-            yield fit(make(row), tally)
+        fit = self.table.shape.fit
+        for values in self._form.rows(self.rows, tally):
+            yield fit(values, tally)
 
 
 class Driver(ABC):
@@ -110,6 +110,9 @@ class Driver(ABC):
     @abstractmethod
     def create(self, kind: str, name: str) -> None:
         """Create a table as ``sql/<database>/<kind>.sql`` has it; another process may do so at the same time."""
+
+    def make_room(self, loads: Sequence[Load]) -> None:  # noqa: B027  # not every database has something to do
+        """Create what tables need for these rows, outside a transaction; most need nothing."""
 
     @abstractmethod
     def begin(self) -> None:

@@ -8,7 +8,6 @@ even in a record.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +17,6 @@ from msgspec import UNSET
 from sipcap.record import Record, SipRecord
 from sipcap.schemas import hep_type
 from sipcap.sinks.base import Row
-from sipcap.sinks.shape import Tally
 from sipcap.wire.message import SIP_PAYLOAD
 
 COLUMNS: Final = ("sid", "create_date", "protocol_header", "data_header", "raw")
@@ -224,18 +222,3 @@ def _fitted(text: str) -> str:
 
 def _all_fitted(keys: dict[str, Any]) -> dict[str, Any]:
     return {key: _fitted(value) if isinstance(value, str) else value for key, value in keys.items()}
-
-
-class Homer7Maker:
-    """Makes rows of HOMER 7 of both kinds of record; ``rows.RowMaker`` does it for the module's columns."""
-
-    kind = "homer7"
-    columns = COLUMNS
-
-    def rows(self, rows: Iterable[Row], tally: Tally) -> Iterator[tuple[Any, ...]]:
-        """The values of each row; what had to be changed is counted."""
-        for row in rows:
-            *values, is_truncated, is_sanitised = homer7_row(row)
-            tally.truncated += is_truncated
-            tally.sanitised += is_sanitised
-            yield tuple(values)

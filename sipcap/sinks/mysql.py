@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -42,6 +43,9 @@ _BUSY: Final = frozenset({
 _BYTES: Final = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
 _TEXTS: Final = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext")
 _CODECS: Final = {"latin1": "cp1252", "koi8r": "koi8_r", "koi8u": "koi8_u", "macroman": "mac_roman", "ujis": "euc_jp"}
+_QUOTED: Final = re.compile("`[^`]+`")
+"""In a definition, the name of its table: the only one in quotes."""
+
 _FIND: Final = """
 SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH, CHARACTER_SET_NAME
 FROM information_schema.COLUMNS
@@ -132,9 +136,8 @@ class MysqlDriver(Driver):
 
     def create(self, kind: str, name: str) -> None:
         """See Driver. The server's own locks order processes that create the same table."""
-        usual = {"sip": "sip_capture", "report": "report_capture", "batches": LEDGER}[kind]
         for statement in read_statements("mysql", kind):
-            self._query(statement.replace(quote(usual), quote(name), 1))
+            self._query(_QUOTED.sub(lambda _: quote(name), statement, count=1))
 
     def begin(self) -> None:
         """See Driver."""

@@ -15,6 +15,7 @@ from sipcap.ddl import read_statements
 from sipcap.errors import CannotStart
 from sipcap.limits import SERVER_CONNECT_S, SERVER_WAIT_S
 from sipcap.sinks.driver import LEDGER, Driver, Found, Load, Refused, Trouble, one_line
+from sipcap.sinks.forms import usual_name
 from sipcap.sinks.shape import Charset, Column, Kind, Tally, charset_for
 from sipcap.sinks.url import DatabaseUrl, parse_url
 
@@ -145,11 +146,15 @@ class PostgresqlDriver(Driver):
             # Two processes that both see no table would both create it; IF NOT EXISTS does not prevent the error.
             self._run("SELECT pg_advisory_xact_lock(%s)", (zlib.crc32(b"sipcap") << 16,))
             if self.find(name) is None:
-                for statement in _statements(kind, name):
+                for statement in self.definition(kind, name):
                     self._run(statement)
             self.commit()
         except (psycopg.errors.DuplicateTable, psycopg.errors.UniqueViolation):
             self.rollback()  # somebody who does not know our lock was faster
+
+    def definition(self, kind: str, name: str) -> list[str]:
+        """The statements that create a table that does not exist."""
+        return _statements(kind, name)
 
     def begin(self) -> None:
         """See Driver."""
@@ -222,7 +227,7 @@ def _statements(kind: str, name: str) -> list[str]:
 
     The indexes get their names from the server: it finds free ones and cuts long ones.
     """
-    usual = {"sip": "sip_capture", "report": "report_capture", "batches": LEDGER}[kind]
+    usual = usual_name(kind, name)
     statements = []
     for statement in read_statements("postgresql", kind):
         head, is_index, rest = statement.partition(" ON ")

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from sipcap.errors import CannotStart
+from sipcap.schemas import HOMER7, SIPCAPTURE
 from sipcap.sinks.base import Sink
 from sipcap.sinks.driver import Driver
 from sipcap.sinks.server import ServerSink
@@ -17,26 +18,27 @@ _SERVERS: Final = {"postgresql": "postgresql", "postgres": "postgresql", "mysql"
 _PACKAGES: Final = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
 
 
-def open_sink(url: str, *, create: bool = True) -> Sink:
+def open_sink(url: str, *, create: bool = True, schema: str = SIPCAPTURE) -> Sink:
     """Connect to the database that a URL names.
 
     Args:
         url: see design 1.3.
         create: whether missing tables are created.
+        schema: how records are stored; one of ``schemas.SCHEMAS``.
 
     Raises:
         CannotStart: unknown scheme, a URL that does not name a database, or no connection.
     """
     scheme = url.partition("://")[0].strip().lower()
     if scheme in _SERVERS:
-        server = ServerSink(_driver(_SERVERS[scheme], url), create=create)
+        server = ServerSink(_driver(_SERVERS[scheme], url, schema), create=create, schema=schema)
         server.open()
         return server
     scheme = _split(url).scheme
     if scheme == "sqlite":
         from sipcap.sinks.sqlite import SqliteSink  # noqa: PLC0415  # a driver is loaded when it is used
 
-        sink = SqliteSink(sqlite_path(url), create=create)
+        sink = SqliteSink(sqlite_path(url), create=create, schema=schema)
         sink.open()
         return sink
     # Of what is no URL, nothing is shown: it may be a password.
@@ -44,13 +46,14 @@ def open_sink(url: str, *, create: bool = True) -> Sink:
     raise CannotStart(f"--db-url: {named}; known: {KNOWN}")
 
 
-def _driver(database: str, url: str) -> Driver:
+def _driver(database: str, url: str, schema: str) -> Driver:
     """The driver of a database server, which is loaded when it is used."""
     try:
         if database == "postgresql":
             from sipcap.sinks.postgresql import PostgresqlDriver, parse_postgresql_url  # noqa: PLC0415
+            from sipcap.sinks.postgresql_homer7 import Homer7Driver  # noqa: PLC0415
 
-            return PostgresqlDriver(parse_postgresql_url(url))
+            return (Homer7Driver if schema == HOMER7 else PostgresqlDriver)(parse_postgresql_url(url))
         from sipcap.sinks.mysql import MysqlDriver  # noqa: PLC0415
         from sipcap.sinks.mysql_connect import parse_mysql_url  # noqa: PLC0415
 

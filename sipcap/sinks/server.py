@@ -9,10 +9,11 @@ from typing import Final
 
 from sipcap.errors import CannotStart, SinkError
 from sipcap.limits import BATCH_LEDGER_KEEP_S, SHAPE_KEEP_S
-from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS, SipRecord
+from sipcap.record import SipRecord
+from sipcap.schemas import SIPCAPTURE
 from sipcap.sinks.base import Adjusted, Row
 from sipcap.sinks.driver import LEDGER, Driver, Found, Load, Refused, Table, Trouble
-from sipcap.sinks.rows import REPORT_ROW, SIP_ROW, RowMaker
+from sipcap.sinks.forms import forms_of
 from sipcap.sinks.shape import Shape, Tally
 
 _LEDGER_CLEAN_EVERY: Final = 256  # batches
@@ -30,14 +31,15 @@ class ServerSink:
     Args:
         driver: not yet connected.
         create: whether missing tables are created.
+        schema: how records are stored; one of ``schemas.SCHEMAS``.
     """
 
-    def __init__(self, driver: Driver, *, create: bool = True) -> None:
+    def __init__(self, driver: Driver, *, create: bool = True, schema: str = SIPCAPTURE) -> None:
         self._driver = driver
         self._create = create
         self._tables: dict[tuple[str, bool], Table] = {}
         self._forget_s = 0.0
-        self._makers = {True: RowMaker(SIP_COLUMNS), False: RowMaker(REPORT_COLUMNS)}
+        self._forms = forms_of(schema)
         self._batches = 0
         self._has_ledger = False
         self._in_doubt = False
@@ -98,6 +100,8 @@ class ServerSink:
             self._forget_s = time.monotonic() + SHAPE_KEEP_S
         self._clean_sometimes()
         loads = [load for name, rows in tables.items() for load in self._loads(name, rows)]
+        if self._create:
+            driver.make_room(loads)
         tally = Tally()
         driver.begin()
         if self._has_ledger and not driver.claim(batch_id, int(time.time())):
@@ -166,7 +170,7 @@ class ServerSink:
         for is_sip in (True, False):
             chosen = [row for row in rows if isinstance(row.record, SipRecord) is is_sip]
             if chosen:
-                yield Load(self._known(name, is_sip=is_sip), chosen, self._makers[is_sip])
+                yield Load(self._known(name, is_sip=is_sip), chosen, self._forms[is_sip])
 
     def _known(self, name: str, *, is_sip: bool) -> Table:
         """What is known of a table; create it if it is not there."""
@@ -177,7 +181,7 @@ class ServerSink:
         if found is None:
             if not self._create:
                 raise Refused(f"table {name} does not exist, and --no-create is set")
-            self._driver.create("sip" if is_sip else "report", name)
+            self._driver.create(self._forms[is_sip].kind, name)
             found = self._driver.find(name)
             if found is None:
                 raise Refused(f"table {name} was created and is not there")
@@ -195,7 +199,7 @@ class ServerSink:
         return table
 
     def _shape(self, found: Found, *, is_sip: bool) -> Shape:
-        return Shape(SIP_ROW if is_sip else REPORT_ROW, found.columns, takes_nul=self._driver.takes_nul)
+        return self._forms[is_sip].shape(found.columns, takes_nul=self._driver.takes_nul)
 
     def _has_changed(self, names: Mapping[str, object]) -> bool:
         """Look again at tables; whether one of them is not what it was when it was learnt."""

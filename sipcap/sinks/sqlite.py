@@ -14,16 +14,20 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sipcap.ddl import read_ddl
+from sipcap.ddl import read_ddl, read_statements
 from sipcap.errors import CannotStart, SinkError
 from sipcap.limits import BATCH_LEDGER_KEEP_S, SQLITE_BUSY_S
-from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS, SipRecord
+from sipcap.record import SipRecord
+from sipcap.schemas import SIPCAPTURE
 from sipcap.sinks.base import Adjusted, Row
-from sipcap.sinks.rows import REPORT_ROW, SIP_ROW, RowMaker
+from sipcap.sinks.forms import forms_of, usual_name
+from sipcap.sinks.shape import Tally
 
+_PRAGMAS_OF_A_NEW_FILE: Final = (  # on one that is there they have no effect, but would wait for its lock
+    "page_size=8192",  # 44,600 rows/s where pages of 4,096 reach 42,000
+    "auto_vacuum=INCREMENTAL",
+)
 _PRAGMAS: Final = (
-    "page_size=8192",  # 44,600 rows/s where pages of 4,096 reach 42,000; it and the next have an effect
-    "auto_vacuum=INCREMENTAL",  # only before the first table
     "journal_mode=WAL",  # readers do not stop us
     "synchronous=FULL",  # a committed batch survives a power failure
     "wal_autocheckpoint=4000",  # 32 MB: at full load hot index pages reach the file once, not with every batch
@@ -39,7 +43,6 @@ _REFUSALS: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_AUTH, sqlite3
 _SHOWN: Final = 80  # characters of a table's name in a message
 _LOGGER = logging.getLogger("sipcap")
 T = TypeVar("T")
-_UNNAMED: Final = re.compile(r'"(sip_capture|report_capture)(\w*)"')
 
 
 class _Table:
@@ -58,15 +61,16 @@ class SqliteSink:
     Args:
         path: the file; created with mode 0600 if it is not there.
         create: whether missing tables are created.
+        schema: how records are stored; one of ``schemas.SCHEMAS``.
     """
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
+    def __init__(self, path: Path, *, create: bool = True, schema: str = SIPCAPTURE) -> None:
         self._path = path
         self._create = create
         self._connection: sqlite3.Connection | None = None
         self._status: os.stat_result | None = None  # of the file that is open
         self._tables: dict[tuple[str, bool], _Table] = {}
-        self._makers = {True: RowMaker(SIP_COLUMNS), False: RowMaker(REPORT_COLUMNS)}
+        self._forms = forms_of(schema)
         self._batches = 0
         self._narrow: set[str] = set()  # tables of which was said that they lack columns
 
@@ -87,24 +91,23 @@ class SqliteSink:
         self._connection = connection
 
     def write(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> Adjusted:
-        """Store a batch; see Sink. SQLite holds any text at any width: nothing is ever adjusted."""
+        """Store a batch; see Sink. SQLite holds any text at any width: only a schema may adjust something."""
         connection = self._usable_connection()
         try:
             try:
-                self._store(connection, batch_id, tables)
+                return self._store(connection, batch_id, tables)
             except sqlite3.OperationalError as error:
                 if _code(error) != sqlite3.SQLITE_ERROR:
                     raise
                 # Perhaps somebody dropped or changed a table that we knew: look again, once.
                 _patiently(lambda: connection.executescript(read_ddl("sqlite", "batches")))
-                self._store(connection, batch_id, tables)
+                return self._store(connection, batch_id, tables)
         except sqlite3.OperationalError as error:
             raise SinkError(f"{self._path}: {error}", transient=_code(error) not in _REFUSALS) from None
         except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
             # A bare DatabaseError is of a damaged file. Everything else is of a row: a value that cannot be
             # bound, a constraint of a foreign table, a row beyond SQLite's limit.
             raise SinkError(f"{self._path}: {error}", transient=type(error) is sqlite3.DatabaseError) from None
-        return Adjusted()
 
     def _usable_connection(self) -> sqlite3.Connection:
         """The connection; a new one if the file is not where it was: what is written there would be lost."""
@@ -130,13 +133,15 @@ class SqliteSink:
         except OSError:  # a place that cannot be looked at need not be empty
             return False
 
-    def _store(self, connection: sqlite3.Connection, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> None:
+    def _store(self, connection: sqlite3.Connection, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> Adjusted:
+        tally = Tally()
         _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
         try:
             if self._claim(connection, batch_id):
                 for name, rows in tables.items():
-                    self._insert(connection, name, rows)
+                    self._insert(connection, name, rows, tally)
             _patiently(lambda: connection.execute("COMMIT"))
+            return tally.adjusted()
         except BaseException:
             self._tables.clear()  # tables created in this transaction are gone, others may have changed
             try:
@@ -155,14 +160,14 @@ class SqliteSink:
         claim = "INSERT OR IGNORE INTO sipcap_batches (batch_id, committed_s) VALUES (?, ?)"
         return connection.execute(claim, (batch_id, now_s)).rowcount == 1
 
-    def _insert(self, connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> None:
+    def _insert(self, connection: sqlite3.Connection, name: str, rows: Sequence[Row], tally: Tally) -> None:
         """Insert the rows of one table; SIP and reports may share it."""
         for is_sip in (True, False):
             chosen = [row for row in rows if isinstance(row.record, SipRecord) is is_sip]
             if not chosen:
                 continue
             table = self._tables.get((name, is_sip)) or self._learn(connection, name, is_sip=is_sip)
-            values: Any = map(self._makers[is_sip].values, chosen)
+            values: Any = self._forms[is_sip].rows(chosen, tally)
             if table.pick is not None:
                 values = map(table.pick, values)
             connection.executemany(table.insert, values)
@@ -172,14 +177,15 @@ class SqliteSink:
         shown = repr(name[:_SHOWN])
         if not name or "\0" in name or name.lower().startswith("sqlite_") or name.lower() == _LEDGER:
             raise SinkError(f"no table for messages can be called {shown}", transient=False)
-        wanted: Sequence[str] = SIP_ROW if is_sip else REPORT_ROW
+        form = self._forms[is_sip]
+        wanted = form.columns
         # Names of tables and columns are the same in any case; a generated column is not listed and takes nothing.
         found = connection.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()
         existing = {column.lower() for (column,) in found}
         if not existing:
             if not self._create:
                 raise SinkError(f"table {shown} does not exist, and --no-create is set", transient=False)
-            self._create_table(connection, "sip" if is_sip else "report", name)
+            self._create_table(connection, form.kind, name)
             existing.update(wanted)
         columns = [column for column in wanted if column in existing]
         if not columns:
@@ -230,7 +236,8 @@ def _make_file(path: str) -> os.stat_result:
 
 
 def _set_up(connection: sqlite3.Connection) -> None:
-    for pragma in _PRAGMAS:
+    is_new = connection.execute("PRAGMA page_count").fetchone() == (0,)
+    for pragma in (*_PRAGMAS_OF_A_NEW_FILE, *_PRAGMAS) if is_new else _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").close()
     connection.executescript(read_ddl("sqlite", "batches"))
     connection.execute("SELECT batch_id, committed_s FROM sipcap_batches LIMIT 0").close()
@@ -255,15 +262,19 @@ def _code(error: sqlite3.Error) -> int:
 
 def _statements(kind: str, table: str, taken: Collection[str]) -> list[str]:
     """The statements of ``sql/sqlite/<kind>.sql`` for a table of this name, its indexes by names that are free."""
+    usual = usual_name(kind, table)
 
     def own_name(match: re.Match[str]) -> str:
-        name = table + match[2]
-        while match[2] and (name.lower() in taken or name.lower().startswith("sqlite_")):
+        name = table + match[1]
+        while match[1] and (name.lower() in taken or name.lower().startswith("sqlite_")):
             name = f"_{name}"
         return quote(name)
 
-    script = re.sub(r"--.*", "", read_ddl("sqlite", kind))
-    return [_UNNAMED.sub(own_name, statement) for statement in script.split(";\n") if statement.strip()]
+    return [
+        re.sub(rf'"{usual}(\w*)"', own_name, statement)
+        for statement in read_statements("sqlite", kind)
+        if f'"{usual}' in statement
+    ]
 
 
 def _picker(indexes: list[int]) -> itemgetter[Any]:

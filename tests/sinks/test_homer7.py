@@ -14,8 +14,9 @@ from hypothesis import given
 from sipcap.extract import Extractor
 from sipcap.record import Record
 from sipcap.sinks.base import Row
-from sipcap.sinks.homer7 import COLUMNS, Homer7Maker, Homer7Row, create_date, homer7_row, time_text
-from sipcap.sinks.shape import Tally
+from sipcap.sinks.homer7 import COLUMNS, Homer7Row, create_date, homer7_row, time_text
+from sipcap.sinks.homer7_form import Homer7Form, Homer7Shape
+from sipcap.sinks.shape import Charset, Column, Kind, Tally
 from sipcap.wire.message import Message
 from tests.support.records import records, report_record, sip_record
 
@@ -255,10 +256,35 @@ def test_create_date_is_the_packets_own_in_utc(zone: str, ts_us: int, text: str)
     assert time_text(ts_us // 1_000_000) == re.sub(r"\.[0-9]+", "", text)
 
 
-def test_maker_gives_the_columns_and_counts() -> None:
+def test_form_gives_the_columns_and_counts() -> None:
     """What had to be changed is counted a row."""
     tally = Tally()
     rows = [Row(sip_record(), {}), Row(report_record(msg="\0"), {}), Row(sip_record(callid="x" * 9_000), {})]
-    values = list(Homer7Maker().rows(rows, tally))
+    values = list(Homer7Form().rows(rows, tally))
     assert [len(value) for value in values] == [len(COLUMNS)] * 3
+    assert (tally.truncated, tally.sanitised) == (1, 1)
+
+
+ROW = ("sid", "2024-01-01 00:00:00.000000", '{"a":"\u20ac"}', "{}", "raw \u20ac")
+
+
+def test_shape_of_a_table_as_it_should_be_changes_nothing() -> None:
+    """JSON columns have no charset of their own."""
+    texts = [Column("sid", Kind.TEXT), Column("raw", Kind.TEXT)]
+    others = [Column(name) for name in ("id", "create_date", "protocol_header", "data_header")]
+    tally = Tally()
+    shape = Homer7Form().shape([*others, *texts], takes_nul=False)
+    assert shape.fit(ROW, tally) == ROW
+    assert (shape.missing, tally.truncated, tally.sanitised) == ((), 0, 0)
+    assert shape == Homer7Shape([*texts, *others])
+
+
+def test_shape_of_a_narrow_table_cuts_and_cleans() -> None:
+    """Columns that are missing are left out, what does not fit is cut or replaced, and each row counted once."""
+    latin = Charset("iso8859-1")
+    columns = [Column("sid", Kind.TEXT, 2, charset=latin), Column("raw", Kind.TEXT, 5, charset=latin)]
+    tally = Tally()
+    shape = Homer7Form().shape([*columns, Column("protocol_header", charset=latin)], takes_nul=False)
+    assert shape.missing == ("create_date", "data_header")
+    assert shape.fit(ROW, tally) == ("si", '{"a":"?"}', "raw ?")
     assert (tally.truncated, tally.sanitised) == (1, 1)
