@@ -10,10 +10,10 @@ import fcntl
 import os
 import select
 import struct
-import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from mmap import mmap
 from typing import Final, NamedTuple, Protocol
 
@@ -31,17 +31,27 @@ class Lines(NamedTuple):
     reports: int
 
 
+_NOTHING: Final = Lines(b"", 0, 0)
+
+
 class Turnstile(Protocol):
     """What writers of one pipe share: whose turn it is, and how many records may still pass."""
 
     def __enter__(self) -> int:
         """Wait for the turn; returns how many records may pass."""
 
-    def __exit__(self, *_: object) -> None:
-        """End the turn."""
+    def __exit__(self, *reason: object) -> None:
+        """End the turn; an exception may have ended it in the middle of a line."""
 
     def passed(self, records: int) -> None:
         """Take so many off the limit, within the turn."""
+
+
+class _Outcome(NamedTuple):
+    """What became of lines: those written whole, and how many a limit keeps back; the rest is lost."""
+
+    written: Lines
+    kept_back: int
 
 
 class LocalTurnstile:
@@ -57,38 +67,46 @@ class LocalTurnstile:
         pass
 
     def passed(self, records: int) -> None:
+        """Take so many off the limit."""
         self._left -= records
 
 
 class SharedTurnstile:
     """Several processes write to one pipe: whole batches, one after the other.
 
-    The lock is one that the kernel releases when its holder dies. A writer that died in the middle of a
-    line leaves a mark, so that the next one ends that line instead of gluing its own to it.
+    The lock is one that the kernel releases when its holder dies. A writer that died or failed in the middle
+    of a line leaves a mark, so that the next one ends that line instead of gluing its own to it. What a writer
+    wrote in the turn in which it was killed is not taken off the limit.
     """
 
-    _STATE = struct.Struct("=QQ")  # records that may still pass, 1 while somebody writes
+    _STATE = struct.Struct("=QQ")  # records that may still pass, 1 while somebody writes or if that failed
 
     def __init__(self, pipe: int, limit: int = UNLIMITED) -> None:
         self._pipe = pipe
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the processes that share it
+        self._lock = os.memfd_create("sipcap-turnstile")  # holds nothing; a file is what can be locked
         self._shared = mmap(-1, self._STATE.size)
         self._STATE.pack_into(self._shared, 0, limit, 0)
 
     def __enter__(self) -> int:
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
-        left, writing = self._STATE.unpack_from(self._shared)
-        if writing:
-            os.write(self._pipe, b"\n")
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        left, broken = self._STATE.unpack_from(self._shared)
+        try:
+            if broken:
+                for _ in _write_pieces(self._pipe, b"\n"):
+                    pass
+        except OSError:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+            raise
         self._STATE.pack_into(self._shared, 0, left, 1)
         return int(left)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *reason: object) -> None:
         left, _writing = self._STATE.unpack_from(self._shared)
-        self._STATE.pack_into(self._shared, 0, left, 0)
-        fcntl.lockf(self._file, fcntl.LOCK_UN)
+        self._STATE.pack_into(self._shared, 0, left, 0 if reason[0] is None else 1)
+        fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     def passed(self, records: int) -> None:
+        """Take so many off the limit that all share."""
         left, writing = self._STATE.unpack_from(self._shared)
         self._STATE.pack_into(self._shared, 0, left - records, writing)
 
@@ -153,9 +171,7 @@ class Outlet:
     def wait_for_space(self, timeout_s: float) -> bool:
         """Wait until the queue has room again; False if it has none after the time."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: self._queued_bytes < OUTPUT_QUEUE_BYTES or self.ended, timeout_s
-            )
+            return self._changed.wait_for(lambda: self._queued_bytes < OUTPUT_QUEUE_BYTES or self.ended, timeout_s)
 
     def close(self, timeout_s: float) -> None:
         """Write what is queued, for so long at most, and count the rest as dropped."""
@@ -164,14 +180,8 @@ class Outlet:
             self._changed.notify_all()
         self._thread.join(timeout_s)
         with self._changed:
-            while self._queue:
-                self._lose(self._queue.popleft())
-
-    def _lose(self, lines: Lines) -> None:
-        if self.limit_reached:
-            self._counters.filtered["count"] += lines.sip + lines.reports
-        else:
-            self._counters.dropped["output"] += lines.sip + lines.reports
+            while self._queue:  # the first of them may still be on its way: it is counted here, and only here
+                self._settle(self._unwritten(self._queue[0]))
 
     def _run(self) -> None:
         while True:
@@ -180,49 +190,63 @@ class Outlet:
                 if not self._queue:
                     return
                 lines = self._queue[0]
-            try:
-                self._write_in_turn(lines)
-            except BrokenPipeError:
-                self.reader_gone = True
-            except OSError as error:  # a full disk behind a redirection: as final for a stream of lines
-                self.failure = error
+            # After a failure nothing more is written, even if it could be: it would stand behind half a line.
+            outcome = self._unwritten(lines) if self.ended else self._write_in_turn(lines)
             with self._changed:
                 if self._queue and self._queue[0] is lines:
-                    self._queue.popleft()
-                    self._queued_bytes -= len(lines.data)
-                while self.ended and self._queue:
-                    self._lose(self._queue.popleft())
+                    self._settle(outcome)
                 self._changed.notify_all()
 
-    def _write_in_turn(self, lines: Lines) -> None:
-        total = lines.sip + lines.reports
-        with self._turnstile as allowed:
-            written = lines
-            if allowed <= total:
-                self.limit_reached = True
-                written = _first_lines(lines, allowed)
-            try:
-                self._write(written.data)
-            except OSError:
-                self._counters.dropped["output"] += total
-                raise
-            count = written.sip + written.reports
-            self._turnstile.passed(count)
+    def _unwritten(self, lines: Lines) -> _Outcome:
+        return _Outcome(_NOTHING, lines.sip + lines.reports if self.limit_reached else 0)
+
+    def _settle(self, outcome: _Outcome) -> None:
+        """Take the first lines out of the queue and count what became of them; while the lock is held."""
+        lines = self._queue.popleft()
+        self._queued_bytes -= len(lines.data)
+        written, kept_back = outcome
         self._counters.stored += written.sip
         self._counters.reported += written.reports
-        if total > count:
-            self._counters.filtered["count"] += total - count
+        if kept_back:
+            self._counters.filtered["count"] += kept_back
+        if lost := lines.sip + lines.reports - written.sip - written.reports - kept_back:
+            self._counters.dropped["output"] += lost
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._fd, view[:OUTPUT_WRITE_BYTES]) :]
-            except BlockingIOError:  # somebody else made our pipe non-blocking
-                time.sleep(0.01)
+    def _write_in_turn(self, lines: Lines) -> _Outcome:
+        total = lines.sip + lines.reports
+        wanted, written, sent = lines, _NOTHING, 0
+        try:
+            with self._turnstile as allowed:
+                if allowed <= total:
+                    self.limit_reached = True
+                    wanted = _first_lines(lines, allowed)
+                try:
+                    for so_far in _write_pieces(self._fd, wanted.data):
+                        sent = so_far
+                finally:
+                    whole = sent == len(wanted.data)
+                    written = wanted if whole else _first_lines(wanted, wanted.data.count(b"\n", 0, sent))
+                    self._turnstile.passed(written.sip + written.reports)
+        except BrokenPipeError:
+            self.reader_gone = True
+        except OSError as error:  # a full disk behind a redirection: as final for a stream of lines
+            self.failure = error
+        return _Outcome(written, total - wanted.sip - wanted.reports)
+
+
+def _write_pieces(fd: int, data: bytes) -> Iterator[int]:
+    """Write all of the data; yields how much of it has been written so far."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view[:OUTPUT_WRITE_BYTES]) :]
+        except BlockingIOError:  # somebody else made our pipe non-blocking
+            time.sleep(0.01)
+        else:
+            yield len(data) - len(view)
 
 
 def _first_lines(lines: Lines, count: int) -> Lines:
-    kept = lines.data.splitlines(keepends=True)[:count]
+    kept = [line + b"\n" for line in lines.data.split(b"\n", count)[:count]]
     reports = sum(b'"kind":"report"' in line[:30] for line in kept)
     return Lines(b"".join(kept), len(kept) - reports, reports)
