@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .processes import free_udp_port, running, udp_is_bound, wait_until
-from .tables import Database, create_database
+from .tables import Database, tables_of_the_module
 
 # Debian puts the daemon where an ordinary user's PATH does not look.
 _SEARCH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
@@ -118,9 +118,8 @@ def capturing(folder: Path) -> Iterator[Capture]:
     """Run sipcapture on HEP over UDP (``nonsip_hook`` 0) into a SQLite file in *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     database, port = folder / "oracle.db", free_udp_port()
-    create_database(database)
     config = _COMMON.format(port=port, modules=module_folder()) + _CAPTURE.format(database=database)
-    with _daemon(folder, config, port) as (process, log):
+    with tables_of_the_module(database), _daemon(folder, config, port) as (process, log):
         yield Capture(port, Database(database), log, process)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,16 +31,20 @@ REPORT_COLUMNS = (
 REPORT_TABLES = ("rtcp_capture", "report_capture", "logs_capture")
 
 
-def create_database(path: Path) -> None:
+@contextlib.contextmanager
+def tables_of_the_module(path: Path) -> Iterator[None]:
     """Create the module's tables, untyped so that SQLite keeps each value as the driver bound it.
 
-    WAL, because the driver waits half a second for a reader's lock and then drops the row.
+    WAL, and a connection that stays open: Kamailio's driver does not wait for a lock but loses the row, and the last
+    reader to close a WAL database locks it for a moment (seen in one of some hundred starts).
     """
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"CREATE TABLE sip_capture (id INTEGER PRIMARY KEY, {', '.join(COLUMNS)})")
-        for table in REPORT_TABLES:
-            connection.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, {', '.join(REPORT_COLUMNS)})")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        with connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"CREATE TABLE sip_capture (id INTEGER PRIMARY KEY, {', '.join(COLUMNS)})")
+            for table in REPORT_TABLES:
+                connection.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, {', '.join(REPORT_COLUMNS)})")
+        yield
 
 
 @dataclass(frozen=True, slots=True)
