@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,12 @@ def command(**options: Any) -> int:
         options["duration"],
         options["drain_timeout"],
     )
-    source.open()
-    if job.children == 1:
-        capture_here(job, stop)
-    else:
-        capture_in_workers(job, stop)
+    with closing(source):
+        source.open()
+        if job.children == 1:
+            capture_here(job, stop)
+        else:
+            capture_in_workers(job, stop)
     return 0
 
 

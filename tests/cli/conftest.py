@@ -25,3 +25,15 @@ def listen(tmp_path: Path) -> Iterator[Start]:
             return stack.enter_context(background(tmp_path, "listen", *endpoints, *JSON, *args, **options))
 
         yield start
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Start]:
+    """Starts ``sipcap run`` into ``sipcap.db``, otherwise as ``listen`` does."""
+    with ExitStack() as stack:
+
+        def start(*args: str, **options: Any) -> Background:
+            endpoints = () if "--listen" in args else UDP
+            return stack.enter_context(background(tmp_path, "run", *endpoints, *JSON, *args, **options))
+
+        yield start
