@@ -102,3 +102,9 @@ UPKEEP_PAUSE_S: Final = 0.12
 
 UPKEEP_LOCK_S: Final = 60.0
 """How long a step of upkeep tries to get its table; then it is left for the next time."""
+
+SEARCH_WINDOW_ROWS: Final = 8_192
+"""Rows of one stretch that a search looks at together: 128 KB of keys of each of its tables at most."""
+
+SEARCH_KEYS: Final = 100_000
+"""Matching rows that one statement finds: 1.6 MB of keys. More of one moment, or of one user, come in turns."""

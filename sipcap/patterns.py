@@ -44,7 +44,7 @@ class Pattern:
         text: a strftime pattern without ``|``.
 
     Raises:
-        CannotStart: a directive of it cannot be read back.
+        ValueError: a directive of it cannot be read back.
     """
 
     def __init__(self, text: str) -> None:
@@ -146,7 +146,7 @@ def _expression(text: str, used: set[str]) -> str:
         if letter == "%":
             pieces.append("%")
         elif letter not in _DIRECTIVES:
-            raise CannotStart(f"--table: %{letter} cannot be read back from a table's name; use %Y, %m, %d, %H, %M …")
+            raise ValueError(f"%{letter} cannot be read back from a table's name; use %Y, %m, %d, %H, %M …")
         else:
             pieces.append(f"(?P={letter})" if letter in used else f"(?P<{letter}>{_DIRECTIVES[letter]})")
             used.add(letter)
@@ -251,6 +251,9 @@ def read_patterns(texts: Sequence[str]) -> tuple[Pattern, ...]:
     """The patterns of ``--table``: split at ``|``, each once.
 
     Raises:
-        CannotStart: none is left, or one cannot be read back.
+        ValueError: none is left, or one cannot be read back.
     """
-    return tuple(map(Pattern, dict.fromkeys(split_patterns(texts))))
+    try:
+        return tuple(map(Pattern, dict.fromkeys(split_patterns(texts))))
+    except CannotStart as error:
+        raise ValueError(str(error)) from None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sipcap.errors import CannotStart
 from sipcap.limits import MAX_TABLES_AHEAD
 from sipcap.patterns import DAY_S, Pattern, Period
 from sipcap.quantities import duration_text, size_text
@@ -192,13 +191,13 @@ def plan_drop(pieces: Sequence[Chosen], names: Sequence[str], patterns: Sequence
     """The named tables and partitions.
 
     Raises:
-        CannotStart: a name that no pattern makes; then nothing shall be dropped at all.
+        ValueError: a name that no pattern makes; then nothing shall be dropped at all.
     """
     known = {one.name: one for one in pieces} | {one.piece.partition: one for one in pieces if one.piece.partition}
     tables = {one.piece.table for one in pieces}
     for name in names:
         if name not in known and name not in tables and not any(pattern.matches(name) for pattern in patterns):
-            raise CannotStart(f"{name} does not match --table; nothing is dropped")
+            raise ValueError(f"{name} does not match --table; nothing is dropped")
     whole = [Step("drop", name, why="named") for name in names if name in tables and name not in known]
     return whole + [_drop(known[name], "named") for name in dict.fromkeys(names) if name in known]
 
@@ -207,7 +206,7 @@ def plan_create(patterns: Sequence[Pattern], existing: Iterable[str], now_s: int
     """The tables that messages of the time from now to *ahead_s* later go to and that are missing.
 
     Raises:
-        CannotStart: there would be too many.
+        ValueError: there would be too many.
     """
     there = set(existing)
     steps = []
@@ -217,7 +216,7 @@ def plan_create(patterns: Sequence[Pattern], existing: Iterable[str], now_s: int
                 there.add(name)
                 steps.append(Step("create", name, period=period, why=f"for the next {duration_text(ahead_s)}"))
             if len(steps) > MAX_TABLES_AHEAD:
-                raise CannotStart(f"--ahead: {pattern.text} makes more than {MAX_TABLES_AHEAD} tables; less ahead?")
+                raise ValueError(f"{pattern.text} makes more than {MAX_TABLES_AHEAD} tables; less ahead?")
     return steps
 
 
