@@ -65,11 +65,10 @@ class Counters:
     def summary(self) -> str:
         """One line for people: what is not zero, reasons in brackets."""
         parts = [f"received {self.received}", f"stored {self.stored}"]
-        for name in _PLAIN[3:]:
-            if getattr(self, name):
-                parts.append(f"{name} {getattr(self, name)}")
+        others = [name for name in _PLAIN if name not in {"received", "stored"}]
+        parts += [f"{name} {getattr(self, name)}" for name in others if getattr(self, name)]
         for name in _BY_REASON:
-            reasons: Counter[str] = getattr(self, name)
+            reasons: Counter[str] = +getattr(self, name)  # without zeros
             if reasons:
                 detail = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
                 parts.append(f"{name} {reasons.total()} ({detail})")

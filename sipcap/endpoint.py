@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_PROTOCOLS = ("udp", "tcp", "tls")
 _ENDPOINT = re.compile(
-    r"(?:(?P<protocol>udp|tcp|tls):)?(?P<host>\*|\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]]+):(?P<first>\d+)(?:-(?P<last>\d+))?",
-    re.IGNORECASE,
+    r"(?:(?P<protocol>udp|tcp|tls):)?"
+    r"(?P<host>\*|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:\[\]/@]+)"
+    r":(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?",
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -33,7 +36,7 @@ def parse_endpoint(text: str) -> Endpoint:
         ValueError: the text says what is wrong and how an endpoint looks.
     """
     match = _ENDPOINT.fullmatch(text.strip())
-    if match is None:
+    if match is None or match["host"].lower() in _PROTOCOLS:  # "tcp:9060" is no port of a host called tcp
         raise ValueError(f"{text!r} is no endpoint; write [udp:|tcp:|tls:]HOST:PORT, IPv6 in brackets, * for any")
     first = int(match["first"])
     last = int(match["last"] or first)

@@ -11,6 +11,7 @@ import gc
 import os
 import select
 import signal
+import struct
 import time
 from collections.abc import Callable
 from mmap import mmap
@@ -19,42 +20,53 @@ from typing import Any, Final
 import msgspec
 
 from sipcap.counters import Counters
+from sipcap.errors import CannotStart
 
 _PAGE_BYTES: Final = 16_384
-_HALF: Final = _PAGE_BYTES // 2
+_NUMBER: Final = struct.Struct("=Q")
+_LENGTH: Final = struct.Struct("=I")
+_HALF_BYTES: Final = (_PAGE_BYTES - _NUMBER.size) // 2
 
 
 class SharedCounters:
     """Counters of one process, to be read by another one.
 
-    Two halves are written in turn and the first byte says which one is whole, so that a writer that is
-    killed leaves the previous values.
+    Two halves are written in turn, and then the number of the writing, which tells the whole one: a writer
+    that is killed leaves the previous values, and a reader notices that it was overtaken.
     """
 
     def __init__(self) -> None:
         self._page = mmap(-1, _PAGE_BYTES)
-        self._turn = 0
 
     def publish(self, counters: Counters) -> None:
         """Write the values as they are now."""
         data = msgspec.json.encode(counters.as_dict())
-        if len(data) > _HALF - 8:
+        if len(data) > _HALF_BYTES - _LENGTH.size:
             return  # more reasons than there are tokens: cannot be
-        self._turn ^= 1
-        begin = 8 + self._turn * (_HALF - 8)
-        self._page[begin : begin + 4] = len(data).to_bytes(4, "big")
-        self._page[begin + 4 : begin + 4 + len(data)] = data
-        self._page[0] = self._turn + 1
+        number = self._number() + 1
+        begin = _begin_of(number)
+        _LENGTH.pack_into(self._page, begin, len(data))
+        begin += _LENGTH.size
+        self._page[begin : begin + len(data)] = data
+        _NUMBER.pack_into(self._page, 0, number)
 
     def read(self) -> dict[str, Any]:
         """The values that were published last; empty if none were."""
-        turn = self._page[0]
-        if not turn:
-            return {}
-        begin = 8 + (turn - 1) * (_HALF - 8)
-        size = int.from_bytes(self._page[begin : begin + 4], "big")
-        values: dict[str, Any] = msgspec.json.decode(self._page[begin + 4 : begin + 4 + size])
-        return values
+        while number := self._number():
+            begin = _begin_of(number)
+            half = self._page[begin : begin + _HALF_BYTES]
+            if number == self._number():
+                (size,) = _LENGTH.unpack_from(half)
+                values: dict[str, Any] = msgspec.json.decode(half[_LENGTH.size : _LENGTH.size + size])
+                return values
+        return {}
+
+    def _number(self) -> int:
+        return int(_NUMBER.unpack_from(self._page)[0])
+
+
+def _begin_of(number: int) -> int:
+    return _NUMBER.size + number % 2 * _HALF_BYTES
 
 
 class Workers:
@@ -73,14 +85,26 @@ class Workers:
         self._lifeline_read, self._lifeline_write = os.pipe()
         self.ended = 0
         """Workers that have ended, for whatever reason."""
-        self.failed = 0
-        """Of these, those that ended with an error or were killed."""
+        self._failed: set[int] = set()
+
+    @property
+    def failed(self) -> int:
+        """Of those that have ended, the ones that did so with an error or were killed."""
+        return len(self._failed)
 
     def start(self) -> None:
-        """Fork them; the sockets must be open and no thread may run."""
+        """Fork them; the sockets must be open and no thread may run.
+
+        Raises:
+            CannotStart: the system has no room for so many processes.
+        """
         gc.freeze()  # what exists now stays shared: the collector would touch, and so copy, every page
         for index in range(len(self._pages)):
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                self.kill()
+                raise CannotStart(f"cannot start process {index + 1} of {len(self._pages)}: {error.strerror}") from None
             if pid == 0:
                 self._be_worker(index)
             self._pids[pid] = index
@@ -116,9 +140,10 @@ class Workers:
         for pid in list(self._pids):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                del self._pids[pid]
+                index = self._pids.pop(pid)
                 self.ended += 1
-                self.failed += os.waitstatus_to_exitcode(status) != 0
+                if os.waitstatus_to_exitcode(status) != 0:
+                    self._failed.add(index)
         return bool(self._pids)
 
     def join(self, timeout_s: float) -> None:
@@ -141,10 +166,10 @@ class Workers:
         What a worker had read when it was killed, and had not handed on, is ``dropped{worker_killed}``.
         """
         total = Counters()
-        for page in self._pages:
+        for index, page in enumerate(self._pages):
             counted = Counters()
             counted.add(page.read())
-            if not self._pids and (lost := counted.imbalance()):
+            if index in self._failed and (lost := counted.imbalance()):
                 counted.dropped["worker_killed"] += lost
             total.add(counted.as_dict())
         return total
