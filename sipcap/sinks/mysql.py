@@ -59,7 +59,7 @@ WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_NAME = %s
 
 
 class MysqlDriver(Driver):
-    """A connection to MariaDB 10.2, MySQL 5.7 or newer."""
+    """A connection to MariaDB 10.2, MySQL 8.0.13 or newer."""
 
     errors = (pymysql.err.MySQLError, Refused, UnicodeEncodeError)
     takes_nul = True

@@ -36,7 +36,7 @@ _KEY_BYTES: Final = 2_600
 # Within each transaction, so that it holds behind a pooler too. A transaction whose client vanished must not keep the
 # ledger's entry of its batch locked.
 _BEGIN: Final = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+    "BEGIN ISOLATION LEVEL READ COMMITTED;"
     f" SET LOCAL TimeZone = 'UTC'; SET LOCAL lock_timeout = '{SERVER_WAIT_S}s';"
     f" SET LOCAL idle_in_transaction_session_timeout = '{2 * SERVER_WAIT_S}s'"
 )

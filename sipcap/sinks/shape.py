@@ -136,11 +136,12 @@ class Shape:
         self.columns = tuple(found[name] for name in wanted if name in found)
         self.missing = tuple(name for name in wanted if name not in found)
         self._takes_nul = takes_nul
-        self._placed = [(wanted.index(column.name), column) for column in self.columns]
-        self._pick = picker([place for place, _ in self._placed]) if self.missing and self.columns else None
+        self._sized = [(wanted.index(column.name), column, column.surely_fits) for column in self.columns]
+        self._pick = picker([place for place, _, _ in self._sized]) if self.missing and self.columns else None
         self._msg, self._raw, self._envelope = map(wanted.index, ("msg", "msg_raw", "envelope"))
         self._keeps_raw = "msg_raw" in found
-        self._loses_raw = not self._keeps_raw and "msg" in found and found["msg"].kind is not Kind.BYTES
+        self._msg_as_bytes = "msg" in found and found["msg"].kind is Kind.BYTES
+        self._loses_raw = "msg" in found and not self._msg_as_bytes and not self._keeps_raw
         self._watch()
 
     def __eq__(self, other: object) -> bool:
@@ -151,17 +152,17 @@ class Shape:
 
     def _watch(self) -> None:
         """Prepare the quick look that spares nearly all rows the thorough one."""
-        texts = [each for each in self._placed if each[1].kind is Kind.TEXT and each[1].name in _STRINGS]
-        # Text as bytes has to be made, and a bounded envelope is nothing that sipcap creates: each row is looked at.
+        # A bounded envelope, and text as bytes beside msg, are nothing that sipcap creates: each row is looked at.
         self._always = any(
-            (column.kind is Kind.BYTES and column.name != "msg_raw")
+            (column.kind is Kind.BYTES and column.name not in {"msg", "msg_raw"})
             or (column.name == "envelope" and column.is_bounded)
             for column in self.columns
         )
-        bounded = [each for each in texts if each[1].is_bounded]
-        self._bounded = picker([place for place, _ in bounded]) if bounded else None
-        self._bounds = tuple(column.surely_fits for _, column in bounded)
-        inner = [place for place, column in texts if column.name != "msg"]  # it has no NUL: see RowMaker
+        strings = [each for each in self._sized if each[1].kind is not Kind.OTHER and each[1].name in _STRINGS]
+        bounded = [each for each in strings if each[1].is_bounded]
+        self._bounded = picker([place for place, _, _ in bounded]) if bounded else None
+        self._bounds = tuple(fits for _, _, fits in bounded)
+        inner = [place for place, column, _ in strings if column.name != "msg"]  # it has no NUL: see RowMaker
         self._texts = picker(inner) if inner else None
         self._is_narrow = not all(column.charset.holds_all for column in self.columns)
 
@@ -169,6 +170,9 @@ class Shape:
         """The values that the table takes, in the order of ``columns``; what had to be changed is counted."""
         if self._always or self._looks_unfit(values):
             values = self._adjust(values, tally)
+        elif self._msg_as_bytes:
+            raw, place = values[self._raw], self._msg
+            values = (*values[:place], values[place].encode() if raw is None else raw, *values[place + 1 :])
         elif self._loses_raw and values[self._raw] is not None:
             tally.sanitised += 1
         return values if self._pick is None else self._pick(values)
@@ -189,7 +193,7 @@ class Shape:
         fitted = list(values)
         raw = values[self._raw]
         truncated, sanitised = False, raw is not None and self._loses_raw
-        for place, column in self._placed:
+        for place, column, fits in self._sized:
             value = values[place]
             if not isinstance(value, str) or column.kind is Kind.OTHER:
                 continue
@@ -197,6 +201,8 @@ class Shape:
                 data = raw if raw is not None and place == self._msg else value.encode()
                 fitted[place] = data[: column.octets]
                 truncated |= len(fitted[place]) < len(data)
+                continue
+            if len(value) <= fits and value.isascii() and (self._takes_nul or "\0" not in value):
                 continue
             clean = column.charset.clean(value if self._takes_nul else value.replace("\0", REPLACEMENT))
             fitted[place] = column.cut(clean)
