@@ -79,6 +79,12 @@ SHAPE_KEEP_S: Final = 60.0
 BATCH_LEDGER_KEEP_S: Final = 86_400
 """Ids of committed batches are kept this long in ``sipcap_batches``."""
 
+FILE_LOCK_S: Final = 10.0
+"""How long a process waits for another that writes files in the same folder before a batch counts as failed."""
+
+FILE_BATCHES_KEPT: Final = 1_000
+"""Ids of batches that the journal of a folder of files keeps at least; it is read with every batch."""
+
 MAX_NEW_TABLES_PER_HOUR: Final = 100
 """New tables that live input may cause (design 1.6: hostile clocks)."""
 

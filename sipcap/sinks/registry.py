@@ -13,7 +13,7 @@ from sipcap.sinks.driver import Driver
 from sipcap.sinks.server import ServerSink
 
 DEFAULT_URL: Final = "sqlite:///sipcap.db"
-KNOWN: Final = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE"
+KNOWN: Final = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE, ndjson:///FOLDER"
 _SERVERS: Final = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql"}
 _PACKAGES: Final = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
 
@@ -41,6 +41,12 @@ def open_sink(url: str, *, create: bool = True, schema: str = SIPCAPTURE) -> Sin
         sink = SqliteSink(sqlite_path(url), create=create, schema=schema)
         sink.open()
         return sink
+    if scheme == "ndjson":
+        from sipcap.sinks.ndjson import NdjsonSink  # noqa: PLC0415
+
+        files = NdjsonSink(folder_path(url), create=create)
+        files.open()
+        return files
     # Of what is no URL, nothing is shown: it may be a password.
     named = f"unknown database {scheme}" if url.lstrip().lower().startswith(f"{scheme}://") and scheme else "no URL"
     raise CannotStart(f"--db-url: {named}; known: {KNOWN}")
@@ -75,6 +81,21 @@ def sqlite_path(url: str) -> Path:
     if parts.query or parts.fragment:
         raise CannotStart("--db-url: sqlite has no options; in a file's name, ? is written %3F and # is written %23")
     return Path(unquote(parts.path[1:], errors="surrogateescape"))
+
+
+def folder_path(url: str) -> Path:
+    """The folder of ``ndjson:///folder`` and its like; it is absolute.
+
+    Raises:
+        CannotStart: it names no folder, or options that there are not.
+    """
+    parts = _split(url)
+    path = parts.path.rstrip("/")
+    if parts.netloc or not path.startswith("/") or parts.query or parts.fragment or "%00" in path:
+        raise CannotStart(
+            f"--db-url: write {parts.scheme}:///FOLDER with an absolute path, ? in it as %3F and # as %23; no options"
+        )
+    return Path(unquote(path, errors="surrogateescape"))
 
 
 def _split(url: str) -> SplitResult:
