@@ -99,6 +99,11 @@ class Batcher:
             self.flush()
 
     @property
+    def given_up(self) -> int:
+        """Records that the database should have taken and that are in the dead-letter file instead."""
+        return self._given_up
+
+    @property
     def unwritten(self) -> int:
         """Records that the database should have taken and that exist nowhere, or in the dead-letter file alone.
 

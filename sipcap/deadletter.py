@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import os
 import stat
@@ -12,29 +13,38 @@ from pathlib import Path
 import msgspec
 
 from sipcap.errors import CannotStart
+from sipcap.modes import DEFAULT_MODE
 from sipcap.ndjson import encode_records
 from sipcap.sinks.base import Row
 
 
 class DeadLetterFile:
-    """Appends records with the reason and the table that they were meant for.
+    """Appends records with the reason, the capture mode and the table that they were meant for.
 
     Several processes may write to the same file.
 
     Args:
         path: created with mode 0600 if it is not there.
+        mode: the capture mode that refused records were meant for.
 
     Raises:
         CannotStart: it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: str = DEFAULT_MODE) -> None:
         self._path = path
+        self._mode = mode
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotStart(f"cannot write dead letters to {path}: {error.strerror}") from None
         self._is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    def of_mode(self, mode: str) -> DeadLetterFile:
+        """The same open file, for the records of another capture mode."""
+        other = copy.copy(self)
+        other._mode = mode  # noqa: SLF001  # it is of this class
+        return other
 
     def is_same_file(self, status: os.stat_result) -> bool:
         """Whether this is the file's status: who reads it while it grows never comes to its end."""
@@ -45,7 +55,7 @@ class DeadLetterFile:
         lines = []
         for row in rows:
             keys = msgspec.json.decode(encode_records([row.record]))
-            lines.append(keys | row.unknown | {"_error": reason, "_table": table})
+            lines.append(keys | row.unknown | {"_error": reason, "_mode": self._mode, "_table": table})
         data = msgspec.json.Encoder().encode_lines(lines)
         if self._is_file:
             self._append(data)

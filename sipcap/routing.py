@@ -66,7 +66,9 @@ class Router:
         hash_source: str = "call_id",
         schema: str = SIPCAPTURE,
     ) -> None:
-        assert schema != HOMER7 or not (patterns or report_pattern), "its readers know its tables by name"
+        self.is_fixed = schema == HOMER7
+        """Whether no record can go to another table than that of its kind."""
+        assert not self.is_fixed or not (patterns or report_pattern), "its readers know its tables by name"
         self._pattern_of_sip = _chooser(patterns, mt_mode, hash_source) if patterns else SIP_PATTERN[schema]
         self._report_pattern = report_pattern
         self._pattern_of_report = REPORT_PATTERN[schema]

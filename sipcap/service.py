@@ -16,7 +16,9 @@ from sipcap.capturing import CaptureJob, CaptureWorkers, log_summary, start_work
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import CannotStart, Unwritten
+from sipcap.lanes import Lane
 from sipcap.limits import SQLITE_BUSY_S
+from sipcap.modes import DEFAULT_MODE
 from sipcap.routing import Router
 from sipcap.sinks.base import Sink
 from sipcap.stopping import Stop
@@ -113,7 +115,9 @@ class Service:
             sink = self._reconnect()
             batcher = Batcher(sink, self._store.batches, self._stored, self._store.dead_letters, self._is_over)
             try:
-                Store(self._store.router, batcher, self._stored).read(reading, "capture", self._is_over)
+                Store(Lane(DEFAULT_MODE, self._store.router, batcher), self._stored).read(
+                    reading, "capture", self._is_over
+                )
             finally:
                 self._unwritten = batcher.unwritten
                 sink.close()

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from sipcap.batching import Batcher
 from sipcap.counters import Counters
-from sipcap.errors import InputError
+from sipcap.errors import InputError, Unwritten
 from sipcap.extract import Extractor
 from sipcap.inlet import Inlet
+from sipcap.lanes import Lane, Lanes
 from sipcap.ndjson import BadLine, LineFramer, decode_record, derive_with
-from sipcap.routing import Router
-from sipcap.sinks.base import Row
 from sipcap.sources.quiet import Throttle
 from sipcap.wire.message import Message
 
@@ -24,23 +21,34 @@ _SPOKEN_LINES = 20  # bad lines named one by one, before they are named at a bou
 
 
 class Store:
-    """Reads records and gives them to a batcher.
+    """Reads records and gives them to batchers.
 
     Args:
-        router: which table a record goes to.
-        batcher: writes them.
+        own: where records go, and what writes them.
         counters: ``received``, ``rejected{bad_line}``.
         strict: a bad line ends it.
+        others: where records go that name another capture mode; see Lanes.
     """
 
-    def __init__(self, router: Router, batcher: Batcher, counters: Counters, *, strict: bool = False) -> None:
-        self._table_of = router.table_of
-        self._batcher = batcher
+    def __init__(
+        self,
+        own: Lane,
+        counters: Counters,
+        *,
+        strict: bool = False,
+        others: Mapping[str, Callable[[], Lane]] | None = None,
+    ) -> None:
+        self._lanes = Lanes(own, others)
         self._counters = counters
         self._strict = strict
         self._bad_lines = Throttle("%s")
         extractor = Extractor()
         self._derive = derive_with(lambda payload: extractor.record(Message(payload), 0))
+
+    @property
+    def unwritten(self) -> int:
+        """Records that no database took; see Batcher."""
+        return self._lanes.unwritten
 
     def read(self, fd: int, name: str, stopping: Callable[[], bool]) -> bool:
         """Store all records of one input.
@@ -62,22 +70,21 @@ class Store:
         framer = LineFramer()
         try:
             while not inlet.at_end and not stopping():
-                wait_s = min(_TICK_S, self._batcher.due_s - time.monotonic())
+                wait_s = min(_TICK_S, self._lanes.due_s - time.monotonic())
                 data = inlet.get(max(wait_s, 0.0))
                 if data:
                     self._take(framer.receive_data(data), name)
-                if time.monotonic() >= self._batcher.due_s:
-                    self._batcher.flush()
+                self._lanes.flush_due()
             for data in inlet.stop():
                 self._take(framer.receive_data(data), name)
             if inlet.at_end:
                 self._take(framer.finish(), name)
-        except InputError:
-            self._batcher.flush()
+        except (InputError, Unwritten):
+            self._lanes.flush()
             raise
         finally:
             inlet.stop()
-        self._batcher.flush()
+        self._lanes.flush()
         if inlet.failure is not None:
             raise InputError(f"{name}: cannot be read: {inlet.failure.strerror}")
         return inlet.at_end
@@ -93,10 +100,7 @@ class Store:
             except InputError as error:
                 self._counters.rejected["newer_version"] += 1
                 raise InputError(f"{name}:{number}: {error}") from None
-            table = self._table_of(record)
-            if unknown:
-                table = _honour_dead_letter(unknown, table)
-            self._batcher.add(table, Row(record, unknown))
+            self._lanes.add(record, unknown)
 
     def _refuse(self, text: str) -> None:
         self._counters.rejected["bad_line"] += 1
@@ -106,11 +110,3 @@ class Store:
             _LOGGER.warning("%s", text)
         else:
             self._bad_lines.warning(text)
-
-
-def _honour_dead_letter(unknown: dict[str, Any], table: str) -> str:
-    """A dead letter goes to the table that it was meant for (design 1.10)."""
-    unknown.pop("_error", None)
-    unknown.pop("_mode", None)
-    meant = unknown.pop("_table", None)
-    return meant if isinstance(meant, str) and meant else table

@@ -33,16 +33,16 @@ def _read(path: Path) -> list[tuple[Record, dict[str, object]]]:
 
 
 def test_write_lines_carry_reason_and_table_and_come_back(path: Path) -> None:
-    """Each line is its record, with the keys that were unknown, the reason and the table."""
+    """Each line is its record, with the keys that were unknown, the reason, the capture mode and the table."""
     rows = [Row(sip_record(1, msg_b64=b"\xff\0"), {"x": None}), Row(report_record(2), {"_table": "old", "big": 2**70})]
     file = DeadLetterFile(path)
     file.write('t"; --', rows, "too long\n")
-    file.write("u", rows[:1], "gone")
+    file.of_mode("m").write("u", rows[:1], "gone")
     file.close()
     assert _read(path) == [
-        (sip_record(1, msg_b64=b"\xff\0"), {"x": None, "_error": "too long\n", "_table": 't"; --'}),
-        (report_record(2), {"big": 2**70, "_error": "too long\n", "_table": 't"; --'}),
-        (sip_record(1, msg_b64=b"\xff\0"), {"x": None, "_error": "gone", "_table": "u"}),
+        (sip_record(1, msg_b64=b"\xff\0"), {"x": None, "_error": "too long\n", "_mode": "default", "_table": 't"; --'}),
+        (report_record(2), {"big": 2**70, "_error": "too long\n", "_mode": "default", "_table": 't"; --'}),
+        (sip_record(1, msg_b64=b"\xff\0"), {"x": None, "_error": "gone", "_mode": "m", "_table": "u"}),
     ]
 
 
@@ -54,7 +54,7 @@ def test_write_any_record_comes_back(path: Path, record: Record) -> None:
     file = DeadLetterFile(path)
     file.write("t", [Row(record, {})], "why")
     file.close()
-    assert _read(path) == [(record, {"_error": "why", "_table": "t"})]
+    assert _read(path) == [(record, {"_error": "why", "_mode": "default", "_table": "t"})]
 
 
 def test_open_creates_it_for_the_owner_alone(path: Path) -> None:

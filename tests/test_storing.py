@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sipcap.batching import Batcher, BatchOptions
 from sipcap.counters import Counters
 from sipcap.errors import InputError, Unwritten
+from sipcap.lanes import Lane
 from sipcap.ndjson import encode_records
 from sipcap.routing import Router
 from sipcap.storing import Store
@@ -34,7 +35,7 @@ class Bench:
         self.counters = Counters()
         self.sink = sink or MemorySink()
         batcher = Batcher(self.sink, BatchOptions(size=size, interval_s=0.1), self.counters)
-        self.store = Store(Router(("t",)), batcher, self.counters, strict=strict)
+        self.store = Store(Lane("default", Router(("t",)), batcher), self.counters, strict=strict)
 
     def read(self, data: bytes, tmp_path: Path) -> bool:
         """Store a file of these bytes."""

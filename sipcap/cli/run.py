@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
+from contextlib import closing
 from typing import Any
 
 import click
 
 from sipcap.capturing import CaptureJob
+from sipcap.cli.destination import destination_of
 from sipcap.cli.listen import hep_options_of, receive_options
 from sipcap.cli.options import common_options, drain_option, extract_options, extract_options_of
-from sipcap.cli.store import batch_options_of, router_of, sink_options
+from sipcap.cli.store import batch_options_of, sink_options
 from sipcap.deadletter import DeadLetterFile
 from sipcap.ndjson import encode_records
 from sipcap.service import Service, StoreJob
-from sipcap.sinks.registry import open_sink
 from sipcap.sources.hep import HepSource
 from sipcap.stopping import Stop
 
@@ -51,12 +51,14 @@ def command(**options: Any) -> int:
         children=options["children"],
         drain_timeout_s=options["drain_timeout"],
     )
+    destination = destination_of(options)
     store = StoreJob(
-        partial(open_sink, options["db_url"], create=options["create"]),
-        router_of(options),
+        destination.connect,
+        destination.router(),
         batch_options_of(options, retry_for_ever=True),
         DeadLetterFile(options["dead_letter"]) if options["dead_letter"] else None,
     )
-    source.open()
-    Service(capture, store).run(stop)
+    with closing(source):
+        source.open()
+        Service(capture, store).run(stop)
     return 0

@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sipcap.batching import Batcher, BatchOptions
-from sipcap.cli.options import SecretType, common_options, drain_option, options_bundle
+from sipcap.cli.destination import Destination, destination_of, destination_options, mode_options
+from sipcap.cli.options import common_options, drain_option, options_bundle
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import InputError, Unwritten
-from sipcap.routing import HASH_SOURCES, MT_MODES, Router, split_patterns
-from sipcap.schemas import DEFAULT_TABLE
-from sipcap.sinks.registry import DEFAULT_URL, open_sink
+from sipcap.lanes import Lane
+from sipcap.sinks.base import Sink
+from sipcap.sinks.deferred import DeferredSink
 from sipcap.stopping import Stop
 from sipcap.storing import Store
 
 _LOGGER = logging.getLogger("sipcap")
 
 sink_options = options_bundle(
-    click.option(
-        "--db-url", type=SecretType(), default=DEFAULT_URL, show_default=True, metavar="URL|@FILE",
-        envvar=["SIPCAP_STORE_DB_URL", "SIPCAP_DB_URL"], help="The database.",
-    ),
-    click.option(
-        "--table", "tables", multiple=True, metavar="PATTERN[|PATTERN]",
-        help=f"Tables for SIP, strftime in UTC of the message's time; repeatable.  [default: {DEFAULT_TABLE}]",
-    ),
-    click.option(
-        "--report-table", metavar="PATTERN",
-        help="Table for reports.  [default: rtcp_capture, logs_capture or report_capture by HEP type]",
-    ),
-    click.option(
-        "--mt-mode", type=click.Choice(MT_MODES), default="rand", show_default=True,
-        help="How one of several tables is chosen.",
-    ),
-    click.option(
-        "--hash-source", type=click.Choice(HASH_SOURCES), default="call_id", show_default=True,
-        help="What --mt-mode hash looks at.",
-    ),
+    destination_options,
     click.option(
         "--batch-size", type=click.IntRange(1, 100_000), default=2_000, show_default=True, metavar="N",
         help="Records in one transaction.",
@@ -59,7 +43,6 @@ sink_options = options_bundle(
         "--dead-letter", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
         help="Where records go that the database refuses; sipcap store reads this file again.",
     ),
-    click.option("--create/--no-create", default=True, show_default=True, help="Create tables that are missing."),
 )  # fmt: skip
 """Where and how records are stored."""
 
@@ -84,6 +67,7 @@ retry_options = options_bundle(
 )
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="[FILE]...",
                 help="NDJSON files; - or none for stdin.")  # fmt: skip
+@mode_options
 @sink_options
 @retry_options
 @click.option("--strict", is_flag=True, help="A bad line ends it with exit code 4; else it is counted and named.")
@@ -98,31 +82,48 @@ def command(**options: Any) -> int:
     stop = Stop()
     stop.install()
     counters = Counters()
+    destination = destination_of(options)
     dead_letters = DeadLetterFile(options["dead_letter"]) if options["dead_letter"] else None
     names = options["files"] or ("-",)
     if dead_letters is not None:
         _check_inputs(names, dead_letters)
     drain = _Drain(stop, options["drain_timeout"])
-    router = router_of(options)
-    sink = open_sink(options["db_url"], create=options["create"])
-    batcher = Batcher(sink, batch_options_of(options), counters, dead_letters, drain.is_over)
-    store = Store(router, batcher, counters, strict=options["strict"])
+    batches = batch_options_of(options)
+    with contextlib.ExitStack() as sinks:
+
+        def lane_of(place: Destination, sink: Sink) -> Lane:
+            sinks.callback(sink.close)
+            letters = dead_letters.of_mode(place.mode.name) if dead_letters is not None else None
+            return Lane(place.mode.name, place.router(), Batcher(sink, batches, counters, letters, drain.is_over))
+
+        def other_lane(name: str) -> Lane:
+            place = destination.other(name)
+            return lane_of(place, DeferredSink(place.connect))
+
+        own = lane_of(destination, destination.connect())
+        others = {name: partial(other_lane, name) for name in destination.others or ()}
+        store = Store(own, counters, strict=options["strict"], others=others if destination.others else None)
+        whole = _store_files(store, names, drain, counters)
+    if store.unwritten:
+        raise Unwritten(f"{store.unwritten} record(s) remain unwritten")
+    if not whole:
+        return 128 + stop.signal_number
+    return 1 if counters.trouble() else 0
+
+
+def _store_files(store: Store, names: Sequence[str], drain: _Drain, counters: Counters) -> bool:
+    """Store all inputs and say what became of them; false if a signal ended one before its end."""
     whole = True
     try:
         for name in names:
             whole &= _store_file(store, name, drain)
     except InputError as error:
-        if batcher.unwritten:  # worse than the input, and its code
-            raise Unwritten(f"{error}; {batcher.unwritten} record(s) remain unwritten") from None
+        if store.unwritten:  # worse than the input, and its code
+            raise Unwritten(f"{error}; {store.unwritten} record(s) remain unwritten") from None
         raise
     finally:
-        sink.close()
         _LOGGER.info("%s", counters.summary(), extra={"fields": counters.as_dict()})
-    if batcher.unwritten:
-        raise Unwritten(f"{batcher.unwritten} record(s) remain unwritten")
-    if not whole:
-        return 128 + stop.signal_number
-    return 1 if counters.trouble() else 0
+    return whole
 
 
 class _Drain:
@@ -168,19 +169,6 @@ def _store_file(store: Store, name: str, drain: _Drain) -> bool:
     if whole and fd != sys.stdin.fileno():
         os.close(fd)  # else it is still being read, and the program ends
     return whole
-
-
-def router_of(options: dict[str, Any]) -> Router:
-    """Make the Router that ``sink_options`` describes."""
-    reports = split_patterns([options["report_table"]]) if options["report_table"] else ()
-    if len(reports) > 1:
-        raise click.BadParameter("one pattern only", param_hint="--report-table")
-    return Router(
-        split_patterns(options["tables"] or (DEFAULT_TABLE,)),
-        reports[0] if reports else None,
-        options["mt_mode"],
-        options["hash_source"],
-    )
 
 
 def batch_options_of(options: dict[str, Any], *, retry_for_ever: bool = False) -> BatchOptions:

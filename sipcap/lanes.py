@@ -1,0 +1,98 @@
+"""Capture modes at work: each has its tables and its database, and a record may name the one that it is for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from sipcap.batching import Batcher
+from sipcap.errors import Unwritten
+from sipcap.record import Record
+from sipcap.routing import Router
+from sipcap.sinks.base import Row
+from sipcap.sources.quiet import Throttle
+
+_SHOWN: Final = 80  # characters of a name that came with a record
+
+
+class Lane(NamedTuple):
+    """One capture mode: its name, which table a record goes to, and what writes it."""
+
+    mode: str
+    router: Router
+    batcher: Batcher
+
+
+class Lanes:
+    """Gives each record to the capture mode that it is for.
+
+    Args:
+        own: for all records that name no other mode.
+        others: makes the lane of another mode when the first record names it; None = names do not count.
+    """
+
+    def __init__(self, own: Lane, others: Mapping[str, Callable[[], Lane]] | None = None) -> None:
+        self._own = own
+        self._own_table_of, self._add_own = own.router.table_of, own.batcher.add
+        self._others = others
+        self._lanes = {own.mode: own}
+        self._unknown = Throttle("there is no capture mode %r; a record that is meant for it goes to %s")
+
+    @property
+    def due_s(self) -> float:
+        """When something must be written, on the monotonic clock; see Batcher."""
+        return min(lane.batcher.due_s for lane in self._lanes.values())
+
+    @property
+    def unwritten(self) -> int:
+        """Records that no database took; see Batcher, whose counters are those of all lanes."""
+        others = (lane for lane in self._lanes.values() if lane is not self._own)
+        return self._own.batcher.unwritten + sum(lane.batcher.given_up for lane in others)
+
+    def add(self, record: Record, unknown: dict[str, Any]) -> None:
+        """Add a record where it belongs.
+
+        A dead letter goes to the mode and table that it was meant for (design 1.10): ``_mode`` and ``_table``. A table
+        is not looked at where the schema has fixed ones.
+        """
+        if not unknown:
+            self._add_own(self._own_table_of(record), Row(record, unknown))
+            return
+        lane, table = self._own, ""
+        unknown.pop("_error", None)
+        mode, meant = unknown.pop("_mode", None), unknown.pop("_table", None)
+        if isinstance(mode, str) and self._others is not None:
+            lane = self._lanes.get(mode) or self._enter(mode, self._others)
+        if isinstance(meant, str) and not lane.router.is_fixed:
+            table = meant
+        lane.batcher.add(table or lane.router.table_of(record), Row(record, unknown))
+
+    def _enter(self, mode: str, others: Mapping[str, Callable[[], Lane]]) -> Lane:
+        if mode not in others:
+            self._unknown.warning(mode[:_SHOWN], self._own.mode)
+            return self._own
+        lane = self._lanes[mode] = others[mode]()
+        return lane
+
+    def flush_due(self) -> None:
+        """Write what must be written by now; see Batcher."""
+        now_s = time.monotonic()
+        for lane in self._lanes.values():
+            if now_s >= lane.batcher.due_s:
+                lane.batcher.flush()
+
+    def flush(self) -> None:
+        """Write everything; a mode whose database is away does not keep the others from it.
+
+        Raises:
+            Unwritten: as Batcher, of the first mode that could not.
+        """
+        failure: Unwritten | None = None
+        for lane in self._lanes.values():
+            try:
+                lane.batcher.flush()
+            except Unwritten as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure

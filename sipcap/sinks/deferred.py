@@ -1,0 +1,40 @@
+"""A sink that connects with its first batch: for databases that perhaps nothing is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sipcap.errors import CannotStart, SinkError
+from sipcap.sinks.base import Adjusted, Row, Sink
+
+
+class DeferredSink:
+    """A Sink (see ``base.py``) over one that is not opened yet.
+
+    A database that cannot be opened is one that is away: its records are tried again, or become dead letters.
+
+    Args:
+        connect: gives the opened sink, or raises CannotStart.
+    """
+
+    def __init__(self, connect: Callable[[], Sink]) -> None:
+        self._connect = connect
+        self._sink: Sink | None = None
+
+    def open(self) -> None:
+        """Do nothing yet; see Sink."""
+
+    def write(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> Adjusted:
+        """Store a batch; see Sink."""
+        if self._sink is None:
+            try:
+                self._sink = self._connect()
+            except CannotStart as error:
+                raise SinkError(str(error), transient=True) from None
+        return self._sink.write(batch_id, tables)
+
+    def close(self) -> None:
+        """Disconnect, if there is a connection; see Sink."""
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
