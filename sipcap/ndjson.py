@@ -36,6 +36,10 @@ class BadLine(ValueError):  # the name users read in messages
     """A line that is no record; the text says why."""
 
 
+NO_KEYS: Final[dict[str, Any]] = {}
+"""What a record has in unknown keys, mostly; nobody writes into it."""
+
+
 def encode_records(records: Iterable[Record]) -> bytes:
     """Write records as lines, each with its line feed; no records are no bytes."""
     return _encoder.encode_lines(records)
@@ -56,14 +60,16 @@ def decode_record(line: bytes, derive: Derive) -> tuple[Record, dict[str, Any]]:
         InputError: the line was written by a newer sipcap.
     """
     try:
-        if line.startswith(_REPORT_PREFIX):
-            return _decode_report(line), {}
-        record = _decode_sip(line)
-        if record.v == VERSION and record.kind == "sip":
-            return record, {}
+        # A line of another kind or version fails at its first keys: the types of ``v`` and ``kind`` are these values.
+        return _decode_sip(line), NO_KEYS
     except (msgspec.DecodeError, UnicodeDecodeError):
-        pass  # other keys, or fewer, or no record at all: the loose reader tells
-    return _decode_loosely(line, derive)
+        pass
+    if line.startswith(_REPORT_PREFIX):
+        try:
+            return _decode_report(line), NO_KEYS
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+    return _decode_loosely(line, derive)  # other keys, or fewer, or no record at all
 
 
 def _decode_loosely(line: bytes, derive: Derive) -> tuple[Record, dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -40,8 +40,8 @@ class SipRecord(Struct, gc=False, forbid_unknown_fields=True):
     ``msg``, always valid Unicode, does not tell them exactly.
     """
 
-    v: int
-    kind: str
+    v: Literal[1]
+    kind: Literal["sip"]
     date: str
     micro_ts: Int64
     method: str
@@ -116,8 +116,8 @@ class SipRecord(Struct, gc=False, forbid_unknown_fields=True):
 class ReportRecord(Struct, gc=False, forbid_unknown_fields=True):
     """One non-SIP message (RTCP, log, MOS ...): the 12 columns of a report row, then the envelope."""
 
-    v: int
-    kind: str
+    v: Literal[1]
+    kind: Literal["report"]
     date: str
     micro_ts: Int64
     correlation_id: str
