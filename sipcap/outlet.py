@@ -158,7 +158,7 @@ class Outlet:
         """Notice a reader that went away while there is nothing to write."""
         poller = select.poll()
         poller.register(self._fd, 0)
-        if any(event & select.POLLERR for _, event in poller.poll(0)):
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0)):
             self.reader_gone = True
 
     def put(self, lines: Lines) -> None:

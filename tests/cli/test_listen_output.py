@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -170,3 +171,13 @@ def test_listen_with_stdout_closed_from_the_start_ends_quietly(listen: Start, ch
     os.close(writer)
     assert process.wait() == 0
     assert "Traceback" not in process.said
+
+
+def test_listen_into_a_socket_that_is_closed_ends(listen: Start) -> None:
+    """Some programs give their children a socket as stdout; its other end may go away without a message to write."""
+    reader, writer = socket.socketpair()
+    process = listen(stdout=writer.fileno())
+    writer.close()
+    _ = process.port
+    reader.close()
+    assert process.wait() == 0
