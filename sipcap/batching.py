@@ -20,6 +20,7 @@ from sipcap.sources.quiet import Throttle
 _LOGGER = logging.getLogger("sipcap")
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+_MAX_CHARACTERS = 64 << 20  # of messages in one batch: 2,000 of a megabyte, or of a line's 8, would fill the memory
 _LOOK_S = 0.1  # a pause is no longer than this without a look at whether to stop
 
 Part = Mapping[str, Sequence[Row]]
@@ -74,6 +75,7 @@ class Batcher:
         self._stopping = stopping
         self._tables: dict[str, list[Row]] = {}
         self._size = 0
+        self._characters = 0
         self._due_s = float("inf")
         self._writer_id = uuid.uuid4().hex
         self._number = 0
@@ -92,10 +94,11 @@ class Batcher:
             rows = self._tables[table] = []
         rows.append(row)
         self._size += 1
+        self._characters += len(row.record.msg)
         if self._size == 1:
             # The write takes time as well: a fifth of the interval is left for it.
             self._due_s = time.monotonic() + 0.8 * self._options.interval_s
-        if self._size >= self._options.size:
+        if self._size >= self._options.size or self._characters >= _MAX_CHARACTERS:
             self.flush()
 
     @property
@@ -120,7 +123,7 @@ class Batcher:
                 either. The records are counted as dropped.
         """
         tables, self._tables = self._tables, {}
-        self._size = 0
+        self._size = self._characters = 0
         self._due_s = float("inf")
         if tables:
             self._write(tables)

@@ -13,7 +13,7 @@ import pytest
 from sipcap import batching
 from sipcap.errors import SinkError, Unwritten
 from sipcap.sinks.base import Row
-from tests.support.records import report_record
+from tests.support.records import report_record, sip_record
 from tests.support.sinks import Away, Bench, MemorySink, Tables
 
 
@@ -48,6 +48,18 @@ def test_batch_size_counts_all_tables_together() -> None:
     for number in range(8):
         bench.add(number, 1, f"t{number}")
     assert [rows for _, rows in bench.sink.attempts] == [4, 4]
+
+
+def test_batch_of_long_messages_is_written_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages of megabytes do not wait until there are 2,000 of them."""
+    monkeypatch.setattr(batching, "_MAX_CHARACTERS", 1_000)
+    bench = Bench(MemorySink())
+    for number in range(10):
+        bench.counters.received += 1
+        bench.batcher.add("t", Row(sip_record(number, msg="x" * 300), {}))
+    assert [rows for _, rows in bench.sink.attempts] == [4, 4]
+    bench.batcher.flush()
+    assert (bench.numbers(), bench.balanced) == (list(range(10)), True)
 
 
 def test_due_is_within_the_interval_of_the_first_record_only() -> None:

@@ -220,7 +220,7 @@ def test_open_locked_file_waits_and_then_cannot_start(db_path: Path, monkeypatch
     with locked(db_path), pytest.raises(CannotStart, match="database is locked"):
         SqliteSink(db_path).open()
     db_path.unlink()
-    SqliteSink(db_path).open()
+    _file(db_path)
     with locked(db_path), sink_at(db_path):
         pass
 

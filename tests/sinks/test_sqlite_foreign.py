@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,3 +172,34 @@ def test_table_changed_while_we_run_goes_on(sink: SqliteSink, db_path: Path, cha
     sink.write("b", {"t": rows(sip_record(2)), "u": rows(sip_record(2))})
     assert numbers_of(db_path, "t")[-1:] == [2] == numbers_of(db_path, "u")
     assert len(query(db_path, "SELECT * FROM sipcap_batches")) > 0
+
+
+def test_write_after_a_rollback_that_failed_begins_with_a_new_connection(sink: SqliteSink, db_path: Path) -> None:
+    """A connection that is left in the middle of a transaction is given up, and its batch can be written again."""
+
+    def deny(action: int, name: str | None, *_: str | None) -> int:
+        is_denied = action == sqlite3.SQLITE_TRANSACTION and name == "ROLLBACK"
+        return sqlite3.SQLITE_DENY if is_denied or action == sqlite3.SQLITE_INSERT else sqlite3.SQLITE_OK
+
+    sink.write("a", {"t": rows(sip_record(1))})
+    assert sink._connection is not None
+    sink._connection.set_authorizer(deny)
+    with pytest.raises(SinkError, match="not authorized"):
+        sink.write("b", {"t": rows(sip_record(2))})
+    sink.write("b", {"t": rows(sip_record(2))})
+    assert numbers_of(db_path, "t") == [1, 2]
+
+
+def test_write_where_the_file_cannot_be_looked_at_goes_on(
+    sink: SqliteSink, db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place that is hidden for a moment is no sign that the file has gone."""
+
+    def hidden(path: Path) -> os.stat_result:
+        raise PermissionError(path)
+
+    sink.write("a", {"t": rows(sip_record(1))})
+    with monkeypatch.context() as changes:
+        changes.setattr(Path, "stat", hidden)
+        sink.write("b", {"t": rows(sip_record(2))})
+    assert numbers_of(db_path, "t") == [1, 2]
