@@ -49,7 +49,7 @@ receive_options = options_bundle(
     click.option("--tls-key", type=_FILE, help="Its key, if it is in a file of its own."),
     click.option("--tls-client-ca", type=_FILE, help="Demand client certificates signed by this CA."),
     click.option(
-        "--rcvbuf", type=click.IntRange(4_096, 2**31 - 1), default=RCVBUF_BYTES, show_default=True, metavar="BYTES",
+        "--rcvbuf", type=click.IntRange(4_096, 2**31 - 2), default=RCVBUF_BYTES, show_default=True, metavar="BYTES",
         help="Receive buffer to ask for; what is granted is said on stderr.",
     ),
     click.option(

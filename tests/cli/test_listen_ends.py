@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import time
@@ -17,6 +18,7 @@ from tests.support.messages import (
     hep3_with,
     sip_message,
 )
+from tests.support.programs import need
 from tests.support.receiving import connect, send_udp
 
 
@@ -160,3 +162,28 @@ def test_listen_killed_takes_its_workers_along(listen: Start) -> None:
     workers = process.workers
     process.send_signal(signal.SIGKILL)
     wait_for(lambda: not any(map(is_running, workers)), "the end of the workers")
+
+
+def without(capability: str) -> tuple[str, ...]:
+    """A command line that runs a program without one of root's powers."""
+    if os.geteuid():
+        pytest.skip("only root has capabilities to give up")
+    return (need("setpriv"), f"--bounding-set=-{capability}", f"--inh-caps=-{capability}")
+
+
+def test_listen_without_privilege_says_how_to_get_a_larger_buffer(listen: Start) -> None:
+    """Where the system gives less than asked for, the grant is told, and what would help."""
+    process = listen("--rcvbuf", "2147483646", "--duration", "0", before=without("net_admin"))
+    assert process.wait() == 0
+    assert re.search(r"\d+ bytes granted of 2147483646 asked for; net.core.rmem_max", process.said)
+
+
+def test_listen_on_a_port_of_the_system_without_privilege_is_3(tmp_path: Path) -> None:
+    """Ports below 1024 need a permission, and the line says that it is missing."""
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 81:
+        pytest.skip("here everybody may use such ports")
+    with background(
+        tmp_path, "listen", "--listen", "tcp:127.0.0.1:81", before=without("net_bind_service")
+    ) as process:  # fmt: skip
+        assert process.wait() == 3
+    assert process.said == "sipcap: error: cannot listen on tcp:127.0.0.1:81: Permission denied\n"
