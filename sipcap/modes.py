@@ -59,8 +59,9 @@ class BadMode(ValueError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the known word most like an unknown one; "" if none is."""
-    found = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+    spelled = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(word.lower(), spelled, n=1)
+    return f"; did you mean {spelled[found[0]]}?" if found else ""
 
 
 def make_mode(name: str, values: Mapping[str, str]) -> CaptureMode:

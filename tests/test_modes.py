@@ -166,7 +166,9 @@ def test_mode_name_that_no_notation_can_hold_is_refused(name: str) -> None:
         make_mode(name, {"db_url": "x"})
 
 
-@pytest.mark.parametrize(("word", "hint"), [("tabel", "; did you mean table?"), ("zzz", ""), ("", "")])
+@pytest.mark.parametrize(
+    ("word", "hint"), [("tabel", "; did you mean table?"), ("MODE", "; did you mean Mode?"), ("zzz", ""), ("", "")]
+)
 def test_nearest_names_what_is_like_the_word_only(word: str, hint: str) -> None:
     """A hint is given where there is one."""
-    assert nearest(word, ["table", "mode"]) == hint
+    assert nearest(word, ["table", "Mode"]) == hint

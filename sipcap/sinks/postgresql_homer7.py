@@ -60,6 +60,11 @@ class Homer7Driver(PostgresqlDriver):
                 return Trouble.CLASH
         return super().trouble(error)
 
+    def create(self, kind: str, name: str) -> None:
+        """See Driver."""
+        self._bounds.pop(name, None)  # those of a table of this name that is gone
+        super().create(kind, name)
+
     def definition(self, kind: str, name: str) -> list[str]:
         """See PostgresqlDriver. homer-app asks for all tables, also for those that nothing is in."""
         if kind != KIND:
