@@ -13,12 +13,17 @@ import tempfile
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 import pymysql
+
+Run = Callable[[str], list[dict[str, Any]]]
+"""Runs one statement, and returns its rows."""
 
 START_S: Final = 60.0
 PASSWORD: Final = "sip:c@p/ß"  # what a URL must escape, and what is not Latin-1's ASCII
@@ -85,8 +90,13 @@ class DatabaseServer(ABC):
         """What starts the private server."""
 
     @abstractmethod
+    def session(self, database: str | None = None) -> AbstractContextManager[Run]:
+        """A connection of its own, each statement committed unless it begins a transaction."""
+
     def execute(self, statement: str, database: str | None = None) -> list[dict[str, Any]]:
         """Run one statement, and return its rows."""
+        with self.session(database) as run:
+            return run(statement)
 
     def account(self) -> tuple[str, int]:
         """User and group that a server started by root runs as: it refuses to run as root."""

@@ -20,7 +20,7 @@ import pymysql
 import pymysql.cursors
 import pytest
 
-from tests.support.database_server import DatabaseServer
+from tests.support.database_server import DatabaseServer, Run
 
 
 class PostgresqlServer(DatabaseServer):
@@ -66,17 +66,22 @@ class PostgresqlServer(DatabaseServer):
         options = [f"-c{name}={value}" for name, value in settings.items()]
         return [str(self.programs / "postgres"), "-D", str(self.folder / "data"), *options]
 
-    def execute(self, statement: str, database: str | None = None) -> list[dict[str, Any]]:
+    @contextlib.contextmanager
+    def session(self, database: str | None = None) -> Iterator[Run]:
         """See DatabaseServer."""
         with psycopg.connect(
             host=self.host, port=self.port, user=self.user or None, password=self.password or None,
             dbname=database or "postgres", autocommit=True, connect_timeout=5, client_encoding="UTF8",
         ) as connection:  # fmt: skip
-            cursor = connection.execute(statement.encode())
-            if cursor.description is None:
-                return []
-            names = [column.name for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor]
+
+            def run(statement: str) -> list[dict[str, Any]]:
+                cursor = connection.execute(statement.encode())
+                if cursor.description is None:
+                    return []
+                names = [column.name for column in cursor.description]
+                return [dict(zip(names, row, strict=True)) for row in cursor]
+
+            yield run
 
     def drop_database(self, name: str) -> None:
         """See DatabaseServer."""
@@ -128,18 +133,21 @@ class MysqlServer(DatabaseServer):
             *(f"--{name}={value}" for name, value in settings.items()),
         ]
 
-    def execute(self, statement: str, database: str | None = None) -> list[dict[str, Any]]:
+    @contextlib.contextmanager
+    def session(self, database: str | None = None) -> Iterator[Run]:
         """See DatabaseServer."""
-        with (
-            pymysql.connect(
-                host=self.host, port=self.port, user=self.user or None, password=self.password.encode(),
-                database=database, charset="utf8mb4", autocommit=True, connect_timeout=5,
-                cursorclass=pymysql.cursors.DictCursor, init_command="SET time_zone='+00:00'",
-            ) as connection,
-            connection.cursor() as cursor,
-        ):  # fmt: skip
-            cursor.execute(statement)
-            return list(cursor.fetchall())
+        with pymysql.connect(
+            host=self.host, port=self.port, user=self.user or None, password=self.password.encode(),
+            database=database, charset="utf8mb4", autocommit=True, connect_timeout=5,
+            cursorclass=pymysql.cursors.DictCursor, init_command="SET time_zone='+00:00'",
+        ) as connection:  # fmt: skip
+
+            def run(statement: str) -> list[dict[str, Any]]:
+                with connection.cursor() as cursor:
+                    cursor.execute(statement)
+                    return list(cursor.fetchall())
+
+            yield run
 
 
 SERVERS: Final[dict[str, type[DatabaseServer]]] = {"postgresql": PostgresqlServer, "mysql": MysqlServer}
