@@ -37,8 +37,20 @@ _EQUAL: Final = {
     "--ruri-user": ("ruri_user",),
     "--method": ("method",),
 }
-_REPORT_COLUMN: Final = {"callid": "correlation_id"}
-"""Where a report has what the user asks for: RTCP and logs carry the Call-ID as correlation id."""
+_ELSEWHERE: Final = {
+    "report": {"callid": "correlation_id"},
+    "homer7": {
+        "callid": "sid",
+        "from_user": "data_header.from_user",
+        "to_user": "data_header.to_user",
+        "ruri_user": "data_header.ruri_user",
+        "method": "data_header.method",
+        "source_ip": "protocol_header.srcIp",
+        "destination_ip": "protocol_header.dstIp",
+        "node": "protocol_header.captureId",
+    },
+}
+"""Where tables of another form have what the user asks for: RTCP and logs carry the Call-ID as correlation id."""
 
 
 def equals(option: str, values: Iterable[str]) -> Condition:
@@ -61,8 +73,9 @@ def node_is(name: str) -> Condition:
     return Condition("--node", ("node",), (name,), prefix=f"{name}:")
 
 
-def in_columns(condition: Condition, existing: Iterable[str], *, is_report: bool) -> tuple[str, ...]:
-    """The columns of a table that a condition looks at; none if the table cannot fulfil it."""
+def in_columns(condition: Condition, form: str, existing: Iterable[str]) -> tuple[str, ...]:
+    """Where a table has what a condition looks at, ``column`` or ``column.key``; nothing if it cannot fulfil it."""
     there = set(existing)
-    wanted = [_REPORT_COLUMN.get(name, name) if is_report else name for name in condition.columns]
-    return tuple(name for name in wanted if name in there)
+    names = _ELSEWHERE.get(form, {})
+    wanted = [names.get(name, name) for name in condition.columns]
+    return tuple(name for name in wanted if name.partition(".")[0] in there)

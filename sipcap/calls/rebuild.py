@@ -41,26 +41,26 @@ class Found(NamedTuple):
     unknown: dict[str, Any]
 
 
-def rebuilder(layout: Layout) -> Callable[[tuple[Any, ...]], Found]:
+def rebuild_with(layout: Layout) -> Callable[[tuple[Any, ...]], Found]:
     """Make the function that makes a record of a row: time, key, then the columns of the layout.
 
     What the table does not have is empty; what is of another type is converted.
     """
-    names = REPORT_COLUMNS if layout.is_report else SIP_COLUMNS
+    names = REPORT_COLUMNS if layout.form == "report" else SIP_COLUMNS
     place = {name: index for index, name in enumerate(layout.columns, start=2)}
     date_at, msg_at, raw_at, envelope_at = map(place.get, ("date", "msg", "msg_raw", "envelope"))
-    sources = [(place.get(name), _as_text if name in _TEXTS else _as_number) for name in names]
+    sources = [(place.get(name), as_text if name in _TEXTS else as_number) for name in names]
     pick = itemgetter(*(place[name] for name in names)) if all(name in place for name in names) else None
     types = tuple(str if name in _TEXTS else int for name in names)
     date, micro_ts, msg = map(names.index, ("date", "micro_ts", "msg"))
-    record_type: type[Record] = ReportRecord if layout.is_report else SipRecord
-    kind = "report" if layout.is_report else "sip"
+    record_type: Any = ReportRecord if layout.form == "report" else SipRecord
+    kind = "report" if layout.form == "report" else "sip"
 
     def rebuild(row: tuple[Any, ...]) -> Found:
         values: list[Any] = [] if pick is None else list(pick(row))
         if tuple(map(type, values)) != types:  # not a table of sipcap's own
             values = [convert(None if at is None else row[at]) for at, convert in sources]
-        values[micro_ts] = _as_number(row[0])
+        values[micro_ts] = as_number(row[0])
         if date_at is None or not isinstance(row[date_at], str):
             values[date] = date_text(values[micro_ts] // 1_000_000)
         known, unknown = _read_envelope(None if envelope_at is None else row[envelope_at], record_type)
@@ -139,7 +139,8 @@ def _as_report(record: SipRecord) -> Record:
     return ReportRecord(**(values | {"kind": "report"}))
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value of a text column, whatever a foreign table holds."""
     if type(value) is str:
         return value
     if value is None:
@@ -147,7 +148,8 @@ def _as_text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, (bytes, bytearray)) else str(value)
 
 
-def _as_number(value: Any) -> int:
+def as_number(value: Any) -> int:
+    """A value of a number's column, whatever a foreign table holds; 0 if it is none that a record can hold."""
     if type(value) is not int:
         try:
             value = int(value)

@@ -113,5 +113,5 @@ def whole(value: Any) -> int:
 
 
 def _is_served(condition: Condition, layout: Layout) -> bool:
-    columns = in_columns(condition, layout.columns, is_report=layout.is_report)
+    columns = in_columns(condition, layout.form, layout.columns)
     return not condition.prefix and bool(columns) and all(column in layout.indexed for column in columns)

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
+from sipcap.calls.homer7 import rebuilder
 from sipcap.calls.query import Query, in_columns
 from sipcap.calls.readers.base import Gone, Reader
-from sipcap.calls.rebuild import Found, rebuilder
+from sipcap.calls.rebuild import Found
 from sipcap.calls.scan import Block, Scan, whole
 from sipcap.ndjson import encode_records
 from sipcap.patterns import Pattern
@@ -160,7 +161,7 @@ class Search:
             _LOGGER.warning("%s is no table of messages; not read", name)
             return None
         for condition in self._query.conditions:
-            if not in_columns(condition, layout.columns, is_report=layout.is_report):
+            if not in_columns(condition, layout.form, layout.columns):
                 _LOGGER.warning("%s has no column for %s; nothing of it can match", name, condition.option)
                 return None
         return Scan(self._reader, layout, self._query)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from sipcap.calls.readers.sqlite import SqliteReader
 from sipcap.calls.rebuild import Found
 from sipcap.calls.search import Search
 from sipcap.patterns import read_patterns
-from sipcap.record import Record
+from sipcap.record import Record, SipRecord, date_text
 from sipcap.sinks.base import Row
 from sipcap.sinks.sqlite import SqliteSink
+from tests.support.messages import BASE_TS_US
+from tests.support.records import sip_record
 
 
 def store(path: Path, tables: Mapping[str, Sequence[Record | Row]]) -> None:
@@ -26,6 +29,9 @@ def store(path: Path, tables: Mapping[str, Sequence[Record | Row]]) -> None:
     }
     sink.write("batch", rows)
     sink.close()
+
+
+SECOND = 1_000_000
 
 
 class SpyReader(SqliteReader):
@@ -61,3 +67,24 @@ def find(path: Path, table: str, query: Query | None = None) -> list[Found]:
 def find_records(path: Path, table: str, query: Query | None = None) -> list[Record]:
     """The records that a search finds."""
     return [found.record for found in find(path, table, query)]
+
+
+def at(offset_us: int, number: int = 0, **changes: Any) -> SipRecord:
+    """A record of a time, with the date that belongs to it."""
+    ts_us = BASE_TS_US + offset_us
+    values = {"micro_ts": ts_us, "date": date_text(ts_us // SECOND), "payload_type": 1}
+    return sip_record(number, **(values | changes))
+
+
+def offsets(records: list[Record]) -> list[int]:
+    """Their times, as ``at`` was given them."""
+    return [record.micro_ts - BASE_TS_US for record in records]
+
+
+def plan_of(path: Path, reader: SpyReader) -> list[str]:
+    """How SQLite carries the statements out."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return [
+            row[3] for sql, params in reader.statements if "pragma" not in sql.lower() and "sqlite_schema" not in sql
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", params)
+        ]  # fmt: skip

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from sipcap.calls.readers.base import Layout
-from sipcap.calls.rebuild import rebuilder
+from sipcap.calls.rebuild import rebuild_with
 from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS, Record, ReportRecord, SipRecord
 from sipcap.sinks.base import Row
 from sipcap.sinks.rows import REPORT_ROW, SIP_ROW, RowMaker
 from tests.support.records import report_record, report_records, sip_record, sip_records
 
-SIP = Layout("t", SIP_ROW, "micro_ts", "rowid")
-REPORT = Layout("t", REPORT_ROW, "micro_ts", "rowid", is_report=True)
+SIP = Layout("t", "sip", SIP_ROW, "micro_ts", "rowid")
+REPORT = Layout("t", "report", REPORT_ROW, "micro_ts", "rowid")
 UNKNOWN = st.dictionaries(
     st.text(max_size=8).filter(lambda key: key not in SipRecord.__struct_fields__),
     st.recursive(st.none() | st.booleans() | st.integers(-9, 2**63 - 1) | st.text(max_size=9), st.lists, max_leaves=4),
@@ -43,7 +43,7 @@ def test_sip_record_comes_back_as_it_was(record: SipRecord, payload: bytes, unkn
     """Any columns, any bytes, any envelope, any unknown keys."""
     record.payload_type = 1
     with_payload(record, payload)
-    assert rebuilder(SIP)(stored(record, unknown)) == (record, unknown)
+    assert rebuild_with(SIP)(stored(record, unknown)) == (record, unknown)
 
 
 @given(record=report_records, payload=st.binary(max_size=30), unknown=UNKNOWN)
@@ -51,7 +51,7 @@ def test_report_comes_back_as_it_was(record: ReportRecord, payload: bytes, unkno
     """Any columns, any bytes, any envelope, any unknown keys; those of SIP are unknown to a report."""
     with_payload(record, payload)
     unknown |= {"callid": "x"}
-    assert rebuilder(REPORT)(stored(record, unknown)) == (record, unknown)
+    assert rebuild_with(REPORT)(stored(record, unknown)) == (record, unknown)
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_report_comes_back_as_it_was(record: ReportRecord, payload: bytes, unkno
 def test_message_comes_back_to_the_byte(payload: bytes) -> None:
     """NUL, bad UTF-8, and replacement characters that were in the message itself."""
     record = with_payload(sip_record(), payload)
-    assert rebuilder(SIP)(stored(record, {})).record == record
+    assert rebuild_with(SIP)(stored(record, {})).record == record
 
 
 @pytest.mark.parametrize(("msg", "raw"), [("abc", b"abc"), ("edited", b"\xffabc"), ("", b"abc"), ("abcd", b"ab")])
 def test_bytes_beside_another_text_stay_both(msg: str, raw: bytes) -> None:
     """What a user put into msg_b64 is not thrown away, whether it is needed or contradicts msg."""
     record = sip_record(msg=msg, msg_b64=raw)
-    assert rebuilder(SIP)(stored(record, {})).record == record
+    assert rebuild_with(SIP)(stored(record, {})).record == record
 
 
 @pytest.mark.parametrize(("msg", "held"), [("grüße", "gr??e"), ("a😀b", "a\ufffdb"), ("x" * 300 + "😀", "x" * 200)])
@@ -75,7 +75,7 @@ def test_text_that_a_table_cannot_hold_is_read_from_the_bytes(msg: str, held: st
     """A narrow character set or column keeps the bytes beside it."""
     row = list(stored(sip_record(), {}))
     row[2 + SIP_ROW.index("msg")], row[2 + SIP_ROW.index("msg_raw")] = held, msg.encode()
-    record = rebuilder(SIP)(tuple(row)).record
+    record = rebuild_with(SIP)(tuple(row)).record
     assert (record.msg, record.msg_b64) == (msg, UNSET)
 
 
@@ -87,16 +87,16 @@ def test_report_in_a_table_of_sip_comes_back_as_report() -> None:
     row[SIP_ROW.index("msg_raw")] = None
     for name in ("contact_port", "originator_port"):
         row[SIP_ROW.index(name)] = 0
-    assert rebuilder(SIP)((report.micro_ts, 1, *row)).record == report
+    assert rebuild_with(SIP)((report.micro_ts, 1, *row)).record == report
     odd = sip_record(payload_type=5)
-    assert rebuilder(SIP)(stored(odd, {})).record == odd
+    assert rebuild_with(SIP)(stored(odd, {})).record == odd
 
 
 def test_foreign_table_is_read_as_far_as_it_goes() -> None:
     """Missing columns are empty, NULL is empty, other types are converted, the date follows from the time."""
-    layout = Layout("t", ("callid", "source_port", "from_user", "proto", "msg", "date"), "micro_ts", "rowid")
+    layout = Layout("t", "sip", ("callid", "source_port", "from_user", "proto", "msg", "date"), "micro_ts", "rowid")
     row = (1_700_000_000_000_000, 7, b"c\xff", "5060", None, "udp", b"\xffmsg", 2460000.5)
-    record = rebuilder(layout)(row).record
+    record = rebuild_with(layout)(row).record
     assert isinstance(record, SipRecord)
     assert (record.callid, record.source_port, record.from_user, record.proto) == ("c\ufffd", 5060, "", 0)
     assert (record.msg, record.msg_b64) == ("\ufffdmsg", b"\xffmsg")
@@ -107,10 +107,10 @@ def test_foreign_table_is_read_as_far_as_it_goes() -> None:
 def test_foreign_envelope_that_is_none_is_ignored(envelope: Any) -> None:
     """The column may be somebody else's."""
     row = (*stored(sip_record(), {})[:-1], envelope)
-    assert rebuilder(SIP)(row) == (sip_record(), {})
+    assert rebuild_with(SIP)(row) == (sip_record(), {})
 
 
 def test_foreign_envelope_cannot_forge_columns() -> None:
     """Keys that are columns, and values of a wrong type, are not believed."""
     row = (*stored(sip_record(), {})[:-1], '{"callid":"x","kind":"report","msg_b64":"eA==","vlan":"x","tos":3,"new":1}')
-    assert rebuilder(SIP)(row) == (sip_record(tos=3), {"new": 1})
+    assert rebuild_with(SIP)(row) == (sip_record(tos=3), {"new": 1})

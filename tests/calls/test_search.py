@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sqlite3
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,33 +16,10 @@ from sipcap.calls.query import Condition, Query, address_is, equals, node_is
 from sipcap.calls.search import Search
 from sipcap.errors import CannotStart
 from sipcap.patterns import read_patterns
-from sipcap.record import Record, SipRecord, date_text
-from tests.calls.helpers import SpyReader, find, find_records, searching, store
+from sipcap.record import Record, date_text
+from tests.calls.helpers import SECOND, SpyReader, at, find, find_records, offsets, plan_of, searching, store
 from tests.support.messages import BASE_TS_US
-from tests.support.records import report_record, sip_record
-
-SECOND = 1_000_000
-
-
-def at(offset_us: int, number: int = 0, **changes: Any) -> SipRecord:
-    """A record of a time, with the date that belongs to it."""
-    ts_us = BASE_TS_US + offset_us
-    values = {"micro_ts": ts_us, "date": date_text(ts_us // SECOND), "payload_type": 1}
-    return sip_record(number, **(values | changes))
-
-
-def offsets(records: list[Record]) -> list[int]:
-    """Their times, as ``at`` was given them."""
-    return [record.micro_ts - BASE_TS_US for record in records]
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What the program says."""
-    logger = logging.getLogger("sipcap")
-    logger.propagate = True
-    with caplog.at_level(logging.INFO, logger="sipcap"):
-        yield caplog
+from tests.support.records import report_record
 
 
 def test_search_gives_one_stream_in_the_order_of_time(db_path: Path) -> None:
@@ -199,15 +173,6 @@ def test_search_over_300_tables_opens_each_a_little(db_path: Path) -> None:
     assert peak < 8 << 20
 
 
-def plan_of(path: Path, reader: SpyReader) -> list[str]:
-    """How SQLite carries the statements out."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        return [
-            row[3] for sql, params in reader.statements if "pragma" not in sql.lower() and "sqlite_schema" not in sql
-            for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", params)
-        ]  # fmt: skip
-
-
 @pytest.mark.parametrize(("query", "index"), [
     (Query(), "a_date_idx"),
     (Query(BASE_TS_US, BASE_TS_US + SECOND), "a_date_idx"),
@@ -241,86 +206,6 @@ def test_search_by_a_user_of_most_messages_goes_by_time(db_path: Path, monkeypat
     assert [found.record for batch in search.batches() for found in batch] == rows
     reader.close()
     assert sum("a_from_user_idx" in step for step in plan_of(db_path, reader)) == 1
-
-
-def test_search_uses_an_index_of_micro_ts(db_path: Path) -> None:
-    """Who adds one gets exact times without a look at date."""
-    store(db_path, {"a": [at(number * SECOND, number, msg="x") for number in range(9)]})
-    with contextlib.closing(sqlite3.connect(db_path)) as connection:
-        connection.execute("CREATE INDEX mine ON a (micro_ts)")
-        connection.execute("UPDATE a SET date = 'nonsense'")
-        connection.commit()
-    query = Query(BASE_TS_US + 2 * SECOND, BASE_TS_US + 4 * SECOND)
-    assert offsets(find_records(db_path, "a", query)) == [2 * SECOND, 3 * SECOND]
-
-
-def test_search_finds_rows_without_a_date(db_path: Path) -> None:
-    """A row whose date is empty or no date is found, in the order of its time, also by time."""
-    rows = [at(0), at(1, date=""), at(2), at(3, date="never"), at(4)]
-    store(db_path, {"a": rows})
-    assert offsets(find_records(db_path, "a")) == [0, 1, 2, 3, 4]
-    assert offsets(find_records(db_path, "a", Query(BASE_TS_US + 1, BASE_TS_US + 4))) == [1, 2, 3]
-
-
-def test_search_finds_rows_whose_date_is_local_time(db_path: Path) -> None:
-    """Kamailio writes date in its own zone: --since looks at micro_ts all the same."""
-    rows = [at(hour * 3_600 * SECOND) for hour in range(48)]
-    for row in rows:
-        row.date = date_text(row.micro_ts // SECOND + 14 * 3_600)
-    store(db_path, {"a": rows})
-    query = Query(BASE_TS_US + 20 * 3_600 * SECOND, BASE_TS_US + 22 * 3_600 * SECOND)
-    assert find_records(db_path, "a", query) == rows[20:22]
-
-
-def test_search_says_when_date_breaks_the_order(
-    db_path: Path, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A table in which date and time disagree is read whole; that it is not sorted is said once."""
-    monkeypatch.setattr(scan, "_FIRST_WINDOW_ROWS", 1)
-    monkeypatch.setattr(scan, "SEARCH_WINDOW_ROWS", 1)
-    rows = [at(-hour * 3_600 * SECOND) for hour in range(6)]
-    for row in rows:
-        row.date = date_text(BASE_TS_US // SECOND * 2 - row.micro_ts // SECOND)
-    store(db_path, {"a": rows})
-    assert sorted(offsets(find_records(db_path, "a"))) == sorted(offsets(list(rows)))
-    assert log.text.count("do not agree") == 1
-
-
-def test_search_reads_what_kamailio_stored(db_path: Path) -> None:
-    """Its SQLite table: other columns, date as a Julian day in a REAL, NULL allowed."""
-    with contextlib.closing(sqlite3.connect(db_path)) as connection:
-        connection.execute(
-            "CREATE TABLE sip_capture (id INTEGER PRIMARY KEY, date REAL, micro_ts INTEGER, callid, msg)"
-        )
-        connection.execute("CREATE INDEX d ON sip_capture (date)")
-        for number in range(5):
-            ts_us = BASE_TS_US + number * 86_400 * SECOND
-            day = (ts_us / SECOND - 0.5) / 86_400 + 2_440_587.5
-            connection.execute("INSERT INTO sip_capture VALUES (NULL, ?, ?, ?, ?)", (day, ts_us, f"c{number}", "m"))
-        connection.execute("INSERT INTO sip_capture VALUES (NULL, NULL, NULL, NULL, NULL)")
-        connection.commit()
-    records = find_records(db_path, "sip_capture", Query(BASE_TS_US + 86_400 * SECOND))
-    assert [record.callid for record in records if isinstance(record, SipRecord)] == ["c1", "c2", "c3", "c4"]
-    assert records[0].date == date_text(records[0].micro_ts // SECOND)
-    assert len(find_records(db_path, "sip_capture")) == 6
-
-
-@pytest.mark.parametrize("ddl", [
-    "CREATE TABLE a (micro_ts INTEGER, msg TEXT, id INTEGER, PRIMARY KEY (micro_ts, id)) WITHOUT ROWID",
-    "CREATE TABLE a (rowid TEXT, micro_ts INTEGER, msg TEXT, id INTEGER)",
-    "CREATE VIEW a AS SELECT 1 AS id, 5 AS micro_ts, 'm' AS msg",
-    "CREATE TABLE a (date TEXT, msg TEXT, id INTEGER)",
-])  # fmt: skip
-def test_search_reads_odd_tables(db_path: Path, ddl: str) -> None:
-    """No rowid, a column of that name, a view, no micro_ts: there is some way to tell rows apart and order them."""
-    with contextlib.closing(sqlite3.connect(db_path)) as connection:
-        connection.execute(ddl)
-        if "VIEW" not in ddl:
-            time = "date" if "date" in ddl else "micro_ts"
-            value = "1970-01-01 00:00:00" if time == "date" else 5
-            connection.execute(f"INSERT INTO a ({time}, msg, id) VALUES (?, 'm', 1)", (value,))
-            connection.commit()
-    assert [record.msg for record in find_records(db_path, "a")] == ["m"]
 
 
 def test_search_goes_on_while_its_tables_are_dropped(db_path: Path, log: pytest.LogCaptureFixture) -> None:

@@ -7,11 +7,14 @@ lasts longer than one statement, whatever the reader of our output does: capture
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from sipcap.calls.query import Query, in_columns
+from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS
+from sipcap.schemas import HOMER7
+from sipcap.sinks.homer7 import COLUMNS as HOMER7_COLUMNS
 
 Params = list[Any]
 
@@ -20,12 +23,14 @@ Params = list[Any]
 class Layout:
     """What is known of a table.
 
-    *columns* are those of a record that it has; *time_sql* and *key_sql* are expressions for microseconds and for
-    an integer that tells rows apart. *clock* is an indexed column in whose order time goes on, "" if there is none;
-    *date_form* says how bounds are written if that is ``date``: "" = they cannot be.
+    *form* is ``sip``, ``report`` or ``homer7``; *columns* are those of it that the table has. *time_sql* and
+    *key_sql* are expressions for microseconds and for an integer that tells rows apart. *clock* is an indexed column
+    in whose order time goes on, "" if there is none; *date_form* says how bounds are written if that is a date and not
+    ``micro_ts``: "" = they cannot be. *indexed* are columns, or keys of a JSON column as ``column.key``.
     """
 
     table: str
+    form: str
     columns: tuple[str, ...]
     time_sql: str
     key_sql: str
@@ -33,7 +38,11 @@ class Layout:
     clock_may_be_null: bool = True
     date_form: str = ""
     indexed: frozenset[str] = frozenset()
-    is_report: bool = False
+
+    @property
+    def goes_by_date(self) -> bool:
+        """Whether the clock is a date, which need not be that of the time exactly."""
+        return self.clock not in {"", "micro_ts"}
 
 
 class Window(NamedTuple):
@@ -84,25 +93,34 @@ class Reader(ABC):
 
     @abstractmethod
     def date_bound(self, form: str, ts_us: int) -> Any:
-        """A time as a value that can be compared with ``date``."""
+        """A time as a value that can be compared with a date."""
 
     def usual_dates(self, form: str) -> tuple[Any, Any]:
-        """Below the first and from the second on are values of ``date`` that are no dates; None = there are none."""
+        """Below the first and from the second on are values of a date that are none; None = there are none."""
         del form
         return None, None
 
+    @abstractmethod
+    def key_of_json_sql(self, column: str, key: str) -> str:
+        """The text under a key of a JSON column."""
+
+    def expression(self, name: str) -> str:
+        """A column, or a key of a JSON column."""
+        column, _, key = name.partition(".")
+        return self.key_of_json_sql(column, key) if key else self.quote(column)
+
     def column_sql(self, column: str) -> str:
-        """A record's column as an expression; ``date`` gives text."""
+        """A record's column as an expression; a date gives text."""
         return self.quote(column)
 
     def clock_sql(self, column: str) -> str:
         """The clock as a value that compares equal when it is given back."""
         return self.quote(column)
 
-    def equal_sql(self, column: str, *, by_index: bool) -> tuple[str, int]:
-        """``column = ?`` to the letter, and how often the value is given; *by_index* whether an index may serve it."""
+    def equal_sql(self, name: str, *, by_index: bool) -> tuple[str, int]:
+        """``name = ?`` to the letter, and how often the value is given; *by_index*: an index may serve it."""
         del by_index
-        return f"{self.quote(column)} = {self.mark}", 1
+        return f"{self.expression(name)} = {self.mark}", 1
 
     def keys_sql(self, count: int) -> str:
         """A list of so many parameters."""
@@ -111,6 +129,30 @@ class Reader(ABC):
     def keys_params(self, keys: Sequence[int]) -> Params:
         """Keys as the parameters of ``keys_sql``."""
         return list(keys)
+
+
+_SIP_SIGNS: Final = frozenset(SIP_COLUMNS) - frozenset(REPORT_COLUMNS)
+_KNOWN: Final = {
+    "sip": (*SIP_COLUMNS, "msg_raw", "envelope"),
+    "report": (*REPORT_COLUMNS, "msg_raw", "envelope"),
+    HOMER7: HOMER7_COLUMNS,
+}
+
+
+def form_of(columns: Collection[str]) -> str:
+    """What a table with these columns holds: ``sip``, ``report``, ``homer7``, or "" for no messages."""
+    there = set(columns)
+    if there >= set(HOMER7_COLUMNS):
+        return HOMER7
+    if "msg" not in there or not there & {"micro_ts", "date"}:
+        return ""
+    return "sip" if there & _SIP_SIGNS else "report"
+
+
+def columns_of(form: str, columns: Collection[str]) -> tuple[str, ...]:
+    """Those columns of a form that a table has."""
+    there = set(columns)
+    return tuple(name for name in _KNOWN[form] if name in there)
 
 
 DATE_SLACK_US: Final = 26 * 3_600 * 1_000_000
@@ -160,7 +202,7 @@ class Statements:
     def bounds(self) -> tuple[list[Window], list[Window]]:
         """Where on the clock the walk begins and ends: by the asked-for times, and what the clock can say."""
         layout, query = self._layout, self._query
-        lower, upper = self._reader.usual_dates(layout.date_form) if layout.clock == "date" else (None, None)
+        lower, upper = self._reader.usual_dates(layout.date_form) if layout.goes_by_date else (None, None)
         since, until = self._bound(query.since_us, -DATE_SLACK_US), self._bound(query.until_us, DATE_SLACK_US)
         lower, upper = lower if since is None else since, upper if until is None else until
         return (
@@ -170,7 +212,7 @@ class Statements:
 
     def _bound(self, ts_us: int | None, slack_us: int) -> Any:
         layout = self._layout
-        if ts_us is None or layout.clock != "date":
+        if ts_us is None or not layout.goes_by_date:
             return ts_us
         return self._reader.date_bound(layout.date_form, ts_us + slack_us) if layout.date_form else None
 
@@ -178,7 +220,7 @@ class Statements:
         """Rows whose clock tells no time: it is NULL, or something that is no date."""
         layout = self._layout
         found = [Window(f"{self._clock} IS NULL")] if layout.clock_may_be_null else []
-        if layout.clock == "date":
+        if layout.goes_by_date:
             lower, upper = self._reader.usual_dates(layout.date_form)
             found += [] if lower is None else [self.window("<", lower)]
             found += [] if upper is None else [self.window(">=", upper)]
@@ -193,11 +235,11 @@ class Statements:
         parts: list[tuple[str, Params]] = []
         for condition in query.conditions:
             tests: list[tuple[str, Params]] = []
-            for column in in_columns(condition, layout.columns, is_report=layout.is_report):
+            for column in in_columns(condition, layout.form, layout.columns):
                 sql, times = self._reader.equal_sql(column, by_index=by_index)
                 tests += [(sql, [value] * times) for value in condition.values]
                 if condition.prefix:
-                    start = f"substr({self._reader.quote(column)}, 1, {len(condition.prefix)})"
+                    start = f"substr({self._reader.expression(column)}, 1, {len(condition.prefix)})"
                     tests.append((f"{start} = {mark}", [condition.prefix]))
             parts.append(
                 (f"({' OR '.join(sql for sql, _ in tests)})", [value for _, values in tests for value in values])

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sipcap.calls.readers.base import Gone, Layout, Reader
+from sipcap.calls.readers.base import Gone, Layout, Reader, columns_of, form_of
 from sipcap.errors import CannotStart
 from sipcap.limits import SQLITE_BUSY_S
-from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS, date_text
+from sipcap.record import date_text
+from sipcap.schemas import HOMER7
 from sipcap.sinks.sqlite import quote
 
-_KNOWN: Final = frozenset({*SIP_COLUMNS, "msg_raw", "envelope"})
-_SIP_SIGNS: Final = frozenset(SIP_COLUMNS) - frozenset(REPORT_COLUMNS)
+_JSON_INDEX: Final = re.compile(r"json_extract\((\w+), '\$\.(\w+)'\)\)$")
 _ISO_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T].*)?", re.DOTALL)
 _DIGITS: Final = "0"
 _AFTER_DIGITS: Final = ":"
@@ -48,7 +48,7 @@ class SqliteReader(Reader):
         except (OSError, ValueError, sqlite3.Error) as error:
             raise CannotStart(f"cannot open {self._path}: {getattr(error, 'strerror', None) or error}") from None
         self._connection = connection
-        for pragma in ("query_only=ON", "trusted_schema=OFF", "mmap_size=0"):
+        for pragma in ("query_only=ON", "mmap_size=0"):
             self.execute(f"PRAGMA {pragma}", ())
 
     def close(self) -> None:
@@ -85,19 +85,20 @@ class SqliteReader(Reader):
             'SELECT name, "notnull" FROM pragma_table_info(?)', (table,))}  # fmt: skip
         if not existing:
             raise Gone
-        columns = tuple(name for name in existing if name in _KNOWN)
         key = self._key(table, existing)
-        if key is None or "msg" not in existing or not existing.keys() & {"micro_ts", "date"}:
+        form = form_of(existing)
+        if key is None or not form:
             return None
+        date = "create_date" if form == HOMER7 else "date"
         indexed = self._indexed(table)
-        clock = next((name for name in ("micro_ts", "date") if name in indexed and name in existing), "")
-        if "micro_ts" in existing:
+        clock = next((name for name in ("micro_ts", date) if name in indexed and name in existing), "")
+        if "micro_ts" in existing and form != HOMER7:
             time_sql = "micro_ts" if existing["micro_ts"] else "coalesce(micro_ts, 0)"
         else:
-            time_sql = "coalesce(CAST(strftime('%s', date) AS INTEGER), 0) * 1000000"
+            time_sql = _time_of_date(date)
         return Layout(
-            table, columns, time_sql, key, clock, not existing.get(clock, True),
-            self._date_form(table) if clock == "date" else "", indexed, not existing.keys() & _SIP_SIGNS,
+            table, form, columns_of(form, existing), time_sql, key, clock, not existing.get(clock, True),
+            self._date_form(table, date) if clock == date else "", indexed,
         )  # fmt: skip
 
     def _key(self, table: str, existing: dict[str, bool]) -> str | None:
@@ -112,11 +113,16 @@ class SqliteReader(Reader):
             "SELECT info.name FROM pragma_index_list(?) AS list JOIN pragma_index_xinfo(list.name) AS info"
             " WHERE list.partial = 0 AND info.seqno = 0 AND info.name IS NOT NULL AND info.coll = 'BINARY'"
         )
-        return frozenset(str(name).lower() for (name,) in self.execute(sql, (table,)))
+        names = {str(name).lower() for (name,) in self.execute(sql, (table,))}
+        indexes = self.execute("SELECT sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?", (table,))
+        for (text,) in indexes:
+            found = _JSON_INDEX.search(text or "")
+            names |= {f"{found[1]}.{found[2]}"} if found else set()
+        return frozenset(names)
 
-    def _date_form(self, table: str) -> str:
+    def _date_form(self, table: str, date: str) -> str:
         """``text`` (ISO), ``julian`` (Kamailio's db_sqlite writes days as a number), or "" for anything else."""
-        sql = f"SELECT max(date) FROM {quote(table)} WHERE date < ?"  # noqa: S608  # quoted
+        sql = f"SELECT max({date}) FROM {quote(table)} WHERE {date} < ?"  # noqa: S608  # quoted
         ((newest,),) = self.execute(sql, (_AFTER_DIGITS,))
         if newest is None or (isinstance(newest, str) and _ISO_DATE.fullmatch(newest)):
             return "text"
@@ -134,6 +140,17 @@ class SqliteReader(Reader):
         """A time as ``date`` has it; see Reader."""
         return date_text(ts_us // 1_000_000) if form == "text" else ts_us / _US_PER_DAY + _UNIX_DAY
 
-    def equal_sql(self, column: str, *, by_index: bool) -> tuple[str, int]:
+    def key_of_json_sql(self, column: str, key: str) -> str:
+        """A key of a JSON column as the indexes of HOMER 7's tables have it; see Reader."""
+        return f"json_extract({column}, '$.{key}')"
+
+    def equal_sql(self, name: str, *, by_index: bool) -> tuple[str, int]:
         """Equality; see Reader. A plus keeps SQLite from an index that would find most of the table."""
-        return f"{'' if by_index else '+'}{quote(column)} = ?", 1
+        return f"{'' if by_index else '+'}{self.expression(name)} = ?", 1
+
+
+def _time_of_date(date: str) -> str:
+    """Microseconds of a date, as text or as a Julian day; 0 if it is none."""
+    whole = f"CAST(strftime('%s', {date}) AS INTEGER) * 1000000"
+    fraction = f"CAST(substr({date} || '000000', 21, 6) AS INTEGER)"
+    return f"coalesce({whole} + CASE WHEN substr({date}, 20, 1) = '.' THEN {fraction} ELSE 0 END, 0)"
