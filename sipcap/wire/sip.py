@@ -90,6 +90,7 @@ class SipHeadReader:
             lines.pop()  # all that was not split
         names = self._names
         slots = self._empty[:]
+        empty: set[int] = set()  # slots of headers that are there without a value: the first one counts all the same
         for line in lines:
             name, _, value = line.partition(": ")
             slot = names.get(name)
@@ -102,15 +103,20 @@ class SipHeadReader:
                 name, _, value = line.partition(":")
                 slot = self._learn(name)
             if slot and not slots[slot]:
+                if empty and slot in empty:
+                    continue
                 # "!" is the first character behind the blanks: one comparison finds what needs a strip.
-                slots[slot] = value.rstrip("\r") if value > "!" else value.lstrip(_LWS).rstrip("\r")
+                slots[slot] = value = value.rstrip("\r") if value > "!" else value.lstrip(_LWS).rstrip("\r")
+                if not value:
+                    empty.add(slot)
         return slots
 
     def _learn(self, name: str) -> int:
         slot = self._names.get(name)
         if slot is None:
             slot = self._slots.get(canonical_name(name), 0)
-            if len(name) <= _MAX_NAME:
+            # Never a name of nothing: an empty line would be found under it, and bodies be read as headers.
+            if len(name) <= _MAX_NAME and name.strip(_LWS):
                 if len(self._names) >= _MAX_LEARNED_NAMES:
                     self._names.clear()
                 self._names[name] = slot

@@ -17,9 +17,11 @@ _METHODS: Final = frozenset((
     "REFER", "MESSAGE", "PUBLISH",
 ))  # fmt: skip
 
-# Start lines with odd blanks, versions or methods. The method is a token of RFC 3261 section 25.1.
-_METHOD = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]++)[ \t]++")
-_VERSION = re.compile(r"[ \t]SIP/[0-9]++\.[0-9]++\Z", re.IGNORECASE)
+# Start lines with odd blanks, versions or methods. Before a SIP version any word is a method, as it is to the
+# module; without one, only a token of RFC 3261 section 25.1.
+_METHOD = re.compile(r"([^ \t]++)[ \t]++")
+_TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]++")
+_VERSION = re.compile(r"[ \t]SIP/[0-9]++\.[0-9]++[^ \t]*+\Z", re.IGNORECASE)
 _STATUS_LINE = re.compile(r"SIP/[0-9]++\.[0-9]++[ \t]++([0-9]{3,})(?:[ \t](.*))?", re.IGNORECASE | re.DOTALL)
 # HEP37's own example ends in the request URI (spec 2.10); a version may be cut as well.
 _CUT_URI = re.compile(r"((?:sips?|tel|urn):\S++)(?:[ \t]++(?:S(?:I(?:P(?:/[0-9.]*+)?)?)?)?)?", re.IGNORECASE)
@@ -46,7 +48,7 @@ def start_line(line: str) -> tuple[int, str, str]:
         if uri and " " not in uri and "\t" not in uri:
             return REQUEST, first, uri
     elif first == "SIP/2.0" and rest[3:4] == " " and rest[:3].isdecimal() and rest[:3].isascii():
-        return REPLY, rest[:3], rest[4:]
+        return REPLY, rest[:3], rest[4:].lstrip(" \t")
     return _tolerant_start_line(line)
 
 
@@ -54,7 +56,7 @@ def _tolerant_start_line(line: str) -> tuple[int, str, str]:
     """Read what RFC 4475 section 3.1 does to start lines, and lines that were cut."""
     match = _STATUS_LINE.fullmatch(line)
     if match is not None:
-        return REPLY, match[1], match[2] or ""
+        return REPLY, match[1], (match[2] or "").lstrip(" \t")
     match = _METHOD.match(line)
     if match is None:
         raise DecodeError("not_sip")
@@ -63,7 +65,7 @@ def _tolerant_start_line(line: str) -> tuple[int, str, str]:
     if version is not None:
         uri = rest[: version.start()].rstrip(" \t")
     else:
-        cut = _CUT_URI.fullmatch(rest)
+        cut = _CUT_URI.fullmatch(rest) if _TOKEN.fullmatch(method) else None
         uri = cut[1] if cut is not None else ""
     if not uri:
         raise DecodeError("not_sip")
@@ -75,9 +77,12 @@ def digest_user(value: str) -> str:
     match = _DIGEST.match(value)
     if match is None:
         return ""
-    user = _username("," + value[match.end() :]).partition("@")[0]
-    prefix, colon, rest = user.partition(":")
-    return rest if colon else prefix
+    user = _username("," + value[match.end() :])
+    name, _, realm = user.partition("@")
+    if name and realm:
+        user = name
+    scheme, _, rest = user.partition(":")
+    return rest if scheme and rest else user  # ":u", "u:" and "@d" are names, if odd ones
 
 
 def originator(value: str) -> tuple[str, int]:

@@ -60,9 +60,14 @@ def parameter_finder(name: str, separator: str = ";") -> Callable[[str], str]:
         if value[:1] == '"':
             return _QUOTED.split(value, maxsplit=1)[1]
         end = ends(value)
-        return value[: end.start()].rstrip(_LWS) if end is not None else value.rstrip(_LWS)
+        return _first_word(value if end is None else value[: end.start()])
 
     return find
+
+
+def _first_word(text: str) -> str:
+    """What stands before the first blank: a comment may follow a parameter's value."""
+    return text.split(None, 1)[0] if text and not text.isspace() else ""
 
 
 tag_of = parameter_finder("tag")
@@ -99,8 +104,8 @@ def read_request_uri(uri: str) -> tuple[str, str]:
 def branch_of(via: str) -> str:
     """The ``branch`` parameter of the first value of a Via header; "" if absent."""
     if "," not in via and '"' not in via:
-        branch = via.partition(";branch=")[2].partition(";")[0].strip(_LWS)
-        if branch:
+        branch = via.partition(";branch=")[2].partition(";")[0]
+        if branch and " " not in branch and "\t" not in branch:
             return branch
     return _branch_of(via)
 
@@ -141,7 +146,7 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     scheme, _, rest = uri.partition(":")
     scheme = scheme.lower()
     if scheme == "tel":
-        return rest.partition(";")[0].strip(_LWS), "", ""
+        return rest.partition(";")[0].partition("?")[0].strip(_LWS), "", ""
     if scheme == "urn":
         user, _, host = rest.partition(":")
         return user, host, ""

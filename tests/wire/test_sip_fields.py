@@ -38,12 +38,17 @@ REQUESTS = {
     "INVITE sip:bob S": ("INVITE", "sip:bob"),
     "INVITE tel:+1 ": ("INVITE", "tel:+1"),
     "INVITE urn:service:sos": ("INVITE", "urn:service:sos"),
+    "F(O sip:bob SIP/2.0": ("F(O", "sip:bob"),
+    "FÜ sip:bob SIP/2.0": ("FÜ", "sip:bob"),
+    '"INVITE" sip:bob SIP/2.0': ('"INVITE"', "sip:bob"),
+    "INVITE: sip:bob SIP/2.0": ("INVITE:", "sip:bob"),
+    "INVITE sip:bob SIP/2.0x": ("INVITE", "sip:bob"),
 }
 
 
 @pytest.mark.parametrize("line", REQUESTS)
 def test_start_line_of_a_request_is_read(line: str) -> None:
-    """Any token is a method, kept as sent; odd blanks and versions, brackets and cuts do no harm."""
+    """Any word is a method, kept as sent; odd blanks and versions, brackets and cuts do no harm."""
     assert start_line(line) == (REQUEST, *REQUESTS[line])
 
 
@@ -51,7 +56,8 @@ REPLIES = {
     "SIP/2.0 200 OK": ("200", "OK"),
     "SIP/2.0 200 ": ("200", ""),
     "SIP/2.0 200": ("200", ""),
-    "SIP/2.0  200  OK": ("200", " OK"),
+    "SIP/2.0 200 \t": ("200", ""),
+    "SIP/2.0  200  OK": ("200", "OK"),
     "sip/2.0 200 OK": ("200", "OK"),
     "SIP/3.0 200 OK": ("200", "OK"),
     "SIP/2.0\t200\tOK": ("200", "OK"),
@@ -71,7 +77,7 @@ def test_start_line_of_a_reply_is_read(line: str) -> None:
 NO_START_LINES = [
     "", " ", "INVITE", "INVITE ", "INVITE SIP/2.0", "INVITE  SIP/2.0", "INVITE bob", "INVITE sip: x",
     "GET / HTTP/1.1", "NOTIFY * HTTP/1.1", "HTTP/1.1 200 OK", "SIP/2.0", "SIP/2.0 20", "SIP/2.0 OK 200",
-    "SIP/2.0 20x OK", "SIP/2.0 ٢٠٠ OK", "IN(VITE sip:bob SIP/2.0", "Via: SIP/2.0/UDP a;branch=b", "v=0", "\ufffd\ufffd",
+    "SIP/2.0 20x OK", "SIP/2.0 ٢٠٠ OK", "IN(VITE sip:bob", "Via: SIP/2.0/UDP a;branch=b", "v=0", "\ufffd\ufffd",
     "SIP/x 200 OK", "{}", "sip:bob", "INVITE sip:bob SIP/2.0 x",
 ]  # fmt: skip
 
@@ -120,6 +126,9 @@ CREDENTIALS = {
     'Digest username="bob", realm="biloxi.com"': "bob",
     'Digest realm="biloxi.com",username="bob"': "bob",
     'digest\tUserName = "bob"': "bob",
+    'Digest username=":u"': ":u",
+    'Digest username="u:"': "u:",
+    'Digest username="@d"': "@d",
     'Digest\r\n username="bob",\r\n realm="x"': "bob",
     "Digest username=bob,realm=x": "bob",
     'Digest username="auth@dom"': "auth",

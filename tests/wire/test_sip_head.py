@@ -100,8 +100,17 @@ def test_header_line_that_gives_no_value_does_no_harm(line: str) -> None:
 
 
 def test_header_given_twice_the_first_counts() -> None:
-    """In long and short form alike, unless the first says nothing."""
-    assert headers("f: 1", "From: 2", "Via:", "Via: 3", "v: 4") == {"from": "1", "via": "3"}
+    """In long and short form alike, also if the first says nothing."""
+    assert headers("f: 1", "From: 2", "Via:", "Via: 3", "v: 4", "To: \t", "To: x") == {"from": "1"}
+
+
+@pytest.mark.parametrize("line", [": x", "\r: x", " : x", "\t:x", ":"])
+def test_header_without_a_name_changes_no_later_message(line: str) -> None:
+    """An empty line ends the headers whatever was met before: no body is ever read as headers."""
+    reader = SipHeadReader(("via", "from"))
+    reader.read(f"{START}\r\nTo: t\r\n{line}\r\n\r\n")
+    for end in ("\r\n", "\n"):
+        assert reader.read(f"{START}{end}Via: v{end}{end}From: body{end}")[3] == ["", "v", ""]
 
 
 def test_header_names_all_short_forms_are_known() -> None:
@@ -186,9 +195,8 @@ def reference(text: str) -> dict[str, str]:
     for line in lines[1:]:
         name, _, value = line.partition(":")
         value = value.lstrip(" \t\r\n").rstrip("\r")
-        if value:
-            found.setdefault(canonical_name(name), value)
-    return {name: value for name, value in found.items() if name in WANTED}
+        found.setdefault(canonical_name(name), value)
+    return {name: value for name, value in found.items() if value and name in WANTED}
 
 
 @example(lines=["\r", "X-CID:\r\n z"], ends=["\r\n"] * 9)
