@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -43,7 +44,8 @@ class Stop:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.signal_number:
             for act in self.leaving:
-                act()
+                with contextlib.suppress(OSError):  # somebody who has gone already keeps nobody here
+                    act()
             os._exit(128 + number)
         self.signal_number = number
         self.requested = True

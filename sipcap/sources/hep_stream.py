@@ -9,17 +9,15 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from sipcap.counters import Counters
-from sipcap.errors import DecodeError
-from sipcap.limits import MAX_STREAM_CONNECTIONS, SOCKET_BATCH, STREAM_BUFFER_BYTES, STREAM_IDLE_S
+from sipcap.limits import MAX_STREAM_CONNECTIONS, SOCKET_BATCH, STREAM_IDLE_S
 from sipcap.sources.addresses import PeerFilter
+from sipcap.sources.hep_connection import Connection
 from sipcap.sources.quiet import Throttle
-from sipcap.wire.hep_stream import HepFramer
 
 _KEEPALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -34,82 +32,6 @@ class Room:
     """How many connections a process may still accept, on all its ports together."""
 
     left: int = MAX_STREAM_CONNECTIONS
-
-
-class Connection:
-    """One peer; hands out whole frames."""
-
-    def __init__(self, connected: socket.socket, stats: Counters, peer: str = "") -> None:
-        self.socket = connected
-        self.peer = peer
-        self._stats = stats
-        self._framer = HepFramer()
-        self.shaking_hands = isinstance(connected, ssl.SSLSocket)
-        """TLS is not there yet."""
-        self.waiting_since: float | None = time.monotonic() if self.shaking_hands else None
-        """When the frame (or handshake) began that is not whole yet; None between frames."""
-        self.wants_write = False
-        """TLS cannot go on before the socket takes bytes."""
-        self.failure: OSError | None = None
-        """Why the connection ended, if not with an end of stream."""
-        self.empty = False
-        """The last turn found nothing to read."""
-
-    def receive(self) -> tuple[list[bytes], bool]:
-        """Take what waits, one buffer at most; returns whole frames and whether the peer is still there."""
-        self.wants_write = self.empty = False
-        try:
-            if self.shaking_hands:
-                self._shake_hands()
-            data = self.socket.recv(STREAM_BUFFER_BYTES)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            self.empty = True
-            return [], True
-        except ssl.SSLWantWriteError:
-            self.wants_write = self.empty = True
-            return [], True
-        except OSError as error:  # reset, TLS alert, a client that speaks no TLS
-            self.failure = error
-            return [], False
-        if not data:
-            return [], False
-        return list(self._frames(data)), not self._framer.dead
-
-    def _shake_hands(self) -> None:
-        assert isinstance(self.socket, ssl.SSLSocket)
-        self.socket.do_handshake()
-        self.shaking_hands = False
-        self.waiting_since = None
-
-    def _frames(self, data: bytes) -> Iterator[bytes]:
-        framer = self._framer
-        framer.receive_data(data)
-        whole = False
-        while True:
-            try:
-                frame = framer.next_frame()
-            except DecodeError as error:
-                self._stats.received += 1
-                self._stats.rejected[error.reason] += 1
-                continue
-            if frame is None:
-                break
-            whole = True
-            yield frame
-        if not framer.pending:
-            self.waiting_since = None
-        elif whole or self.waiting_since is None:
-            self.waiting_since = time.monotonic()
-
-    def close(self) -> None:
-        """Close it; a frame that is not whole counts as cut."""
-        if self._framer.pending:
-            self._stats.received += 1
-            self._stats.rejected["stream_cut"] += 1
-        if isinstance(self.socket, ssl.SSLSocket) and not self.shaking_hands and self.failure is None:
-            with contextlib.suppress(OSError, ValueError):
-                self.socket.unwrap()  # says goodbye; does not wait for an answer
-        self.socket.close()
 
 
 class StreamPort:
@@ -182,7 +104,7 @@ class StreamPort:
             return error.errno in (errno.EMFILE, errno.ENFILE) and self._refuse_with_reserve()
         if self._peers is not None and not self._peers.allows(address[0]):
             self._refuse(connected, address[0], "not_allowed", "its address is not allowed")
-        elif self._room.left <= 0:
+        elif self._room.left <= 0 and not self._drop_silent():
             self._refuse(connected, address[0], "too_many_connections", f"{self._most} are open")
         else:
             self._add(connected, address[0])
@@ -262,6 +184,17 @@ class StreamPort:
         for connection in list(self._connections):
             if connection.waiting_since is not None and connection.waiting_since <= begun_s:
                 self._drop(connection)
+
+    def _drop_silent(self) -> bool:
+        """Make room by closing connections that have been open for long without ever sending a frame.
+
+        As long as there is room they may stay: an agent without calls is silent too.
+        """
+        begun_s = time.monotonic() - self._idle_s
+        silent = [each for each in self._connections if not each.has_spoken and each.since_s <= begun_s]
+        for connection in silent:
+            self._drop(connection)
+        return bool(silent)
 
     def forgive(self, pause_s: float) -> None:
         """Nobody read for so long: that is not the peers' fault."""

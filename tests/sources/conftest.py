@@ -1,12 +1,16 @@
-"""Certificates, made once for all tests of TLS, and a look at the log."""
+"""Certificates, made once for all tests of TLS, a look at the log, and listening TCP ports."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from sipcap.sources.hep_stream import Room
+from tests.support.streams import Host, Make
 from tests.support.tls import Identity, self_signed, signed_by
 
 
@@ -46,3 +50,16 @@ def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> py
     monkeypatch.setattr(logging.getLogger("sipcap"), "propagate", True)
     caplog.set_level(logging.INFO, "sipcap")
     return caplog
+
+
+@pytest.fixture
+def make_host() -> Iterator[Make]:
+    """Makes hosts, and closes them behind the test."""
+    with ExitStack() as stack:
+
+        def make(*, allow: list[str] | None = None, room: Room | None = None, idle_s: float = 60.0) -> Host:
+            host = Host(allow=allow, room=room, idle_s=idle_s)
+            stack.callback(host.close)
+            return host
+
+        yield make
