@@ -154,7 +154,7 @@ VIAS = {
     "SIP/2.0/UDP [::1]:5060;branch=z9\r\n ;rport": "z9",
     "SIP/2.0/UDP a": "",
     "SIP/2.0/UDP a;branch=z9 (comment)": "z9",
-    "SIP/2.0/UDP a;x=\"q\";branch=z9 (comment)": "z9",
+    'SIP/2.0/UDP a;x="q";branch=z9 (comment)': "z9",
     "SIP/2.0/UDP a;branch": "",
     "SIP/2.0/UDP a;branch=": "",
     "SIP/2.0/UDP a;branch=;rport": "",
