@@ -60,11 +60,44 @@ retry_options = options_bundle(
 """How often a batch is tried."""
 
 
-@click.command(
-    "store",
-    epilog="\b\nEXAMPLES\n    $ sipcap listen | sipcap store\n"
-    "    $ sipcap replay night.pcap | sipcap store --table 'sip_capture_%Y%m%d'",
-)
+_EPILOG = """\b
+EXAMPLES
+    $ sipcap listen | sipcap store
+    $ sipcap replay night.pcap | sipcap store --table 'sip_capture_%Y%m%d'
+    $ sipcap listen | sipcap store --config modes.ini --capture-mode mode1
+    $ sipcap listen | sipcap store --schema homer7 --db-url postgresql://homer_user@localhost/homer_data
+
+\b
+CAPTURE MODES
+    A capture mode is a database with its tables. A file has any number of them; its section [sipcap] is the
+    mode called default. Only db_url must be there.
+
+\b
+    [capture_mode:mode1]
+    db_url = mysql://user:password@host/database
+    table_name = sip_a_%Y%m%d|sip_b_%Y%m%d
+    mt_mode = hash
+    hash_source = call_id
+
+\b
+    The module's own notation stands on the command line or, a line each, under the key capture_mode of [sipcap]:
+    mode1=>db_url=mysql://user:password@host/database;table_name=a|b;mt_mode=hash;hash_source=call_id;
+    hash takes CRC-32 of the source modulo the number of tables, as the module does; an empty source is hashed too.
+    With --config alone, a dead letter goes back to the mode that it was meant for; --capture-mode or --db-url
+    take all records.
+
+\b
+SCHEMAS
+    sipcapture  the module's columns in the tables that --table and --report-table name
+    homer5      the same columns; sip_capture_call_%Y%m%d, sip_capture_registration_%Y%m%d and
+                sip_capture_rest_%Y%m%d by method, rtcp_capture_all_%Y%m%d, logs_capture_all_%Y%m%d and
+                report_capture_all_%Y%m%d by HEP type
+    homer7      HOMER 7's columns and tables, hep_proto_1_call and so on. In PostgreSQL, partitions are made as
+                they are needed, beside those of heplify-server; elsewhere the tables have none. Exact bytes that
+                are no text, and most of what the HEP envelope says, have no place in them."""
+
+
+@click.command("store", epilog=_EPILOG)
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="[FILE]...",
                 help="NDJSON files; - or none for stdin.")  # fmt: skip
 @mode_options
