@@ -82,6 +82,8 @@ def test_run_stopped_under_load_stores_what_it_received(run: Start, db_path: Pat
     stop.set()
     sender.join(20.0)
     counted = process.summary
-    assert (counted["kernel_dropped"], imbalance(counted)) == (0, 0)
+    assert imbalance(counted) == 0
     assert 500 < counted["received"] == counted["stored"] <= sent[0]
-    assert messages_in(db_path) == texts(range(counted["received"]))
+    stored = messages_in(db_path)
+    assert len(stored) == len(set(stored)) == counted["received"]
+    assert set(stored) <= set(texts(range(sent[0])))
