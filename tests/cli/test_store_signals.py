@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_store_trouble import locked, start_store, wait_for_rows
 from tests.conftest import TIMEOUT_S, RunSipcap
 from tests.support.records import numbers_of, sip_lines
+from tests.support.storing import locked, start_store, wait_for_rows, wait_for_start
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
@@ -46,7 +46,7 @@ def test_stop_with_a_pipe_that_does_not_end_gives_up_after_its_time(tmp_path: Pa
     assert program.stdin is not None
     program.stdin.write(sip_lines(5))
     program.stdin.flush()
-    time.sleep(0.5)  # for its start
+    wait_for_start(program, db_path)
     began_s = time.monotonic()
     program.send_signal(number)
     assert program.wait(TIMEOUT_S) == 128 + number
@@ -96,7 +96,8 @@ def test_second_signal_leaves_at_once_while_the_database_is_locked(sipcap: RunSi
         assert program.stdin is not None
         program.stdin.write(sip_lines(5, 5))
         program.stdin.flush()
-        time.sleep(1.0)
+        wait_for_start(program, db_path)
+        time.sleep(0.5)
         program.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         began_s = time.monotonic()

@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ import pytest
 from tests.conftest import SIPCAP, TIMEOUT_S, RunSipcap, environment
 from tests.support.messages import BASE_TS_US
 from tests.support.records import numbers_of, rows_of, sip_lines, tables_of
+from tests.support.storing import locked, start_store, wait_for_rows, wait_for_start
 
 
 @pytest.fixture
@@ -111,36 +111,6 @@ def test_store_no_create_stores_nothing_in_tables_that_are_missing(sipcap: RunSi
 # The database is away
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[sqlite3.Connection]:
-    """Somebody else holds the file for himself."""
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    try:
-        yield other
-    finally:
-        other.close()
-
-
-def start_store(folder: Path, *args: str, stdin: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-    """``sipcap store`` that goes on while the test does something."""
-    return subprocess.Popen(
-        [*SIPCAP, "store", *args], stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder,
-        env=environment(),
-    )  # fmt: skip
-
-
-def wait_for_rows(path: Path, count: int) -> None:
-    """Wait until so many rows are stored."""
-    until_s = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < until_s:
-        with contextlib.suppress(sqlite3.OperationalError):
-            if path.exists() and len(numbers_of(path)) >= count:
-                return
-        time.sleep(0.05)
-    pytest.fail("the rows did not come")
-
-
 def test_store_locked_database_is_waited_for(sipcap: RunSipcap, db_path: Path) -> None:
     """Somebody else's long transaction delays the records and costs none."""
     assert sipcap("store", stdin=sip_lines(5)).returncode == 0
@@ -149,7 +119,8 @@ def test_store_locked_database_is_waited_for(sipcap: RunSipcap, db_path: Path) -
         assert program.stderr is not None
         program.stdin.write(sip_lines(5, 5))
         program.stdin.close()
-        time.sleep(1.5)
+        wait_for_start(program, db_path)
+        time.sleep(1.0)
         assert program.poll() is None
         other.execute("ROLLBACK")
         assert program.wait(TIMEOUT_S) == 0

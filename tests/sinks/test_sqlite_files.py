@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
 import os
 import resource
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -25,6 +23,7 @@ from sipcap.sinks.sqlite import SqliteSink
 from tests.conftest import ROOT, environment
 from tests.sinks.test_sqlite import query, rows, sink_at
 from tests.support.records import numbers_of, sip_record
+from tests.support.storing import locked
 
 
 @pytest.fixture
@@ -150,17 +149,6 @@ def test_processes_at_once_create_and_fill_one_database(db_path: Path) -> None:
     assert query(db_path, "PRAGMA journal_mode") == [("wal",)]
     assert query(db_path, "PRAGMA auto_vacuum") == [(2,)]
     assert query(db_path, "PRAGMA integrity_check") == [("ok",)]
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[sqlite3.Connection]:
-    """Somebody else holds the file for himself."""
-    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN EXCLUSIVE")
-    try:
-        yield other
-    finally:
-        other.close()
 
 
 def test_write_waits_for_a_lock(sink: SqliteSink, db_path: Path) -> None:
