@@ -13,8 +13,9 @@ from sipcap.sinks.driver import Driver
 from sipcap.sinks.server import ServerSink
 
 DEFAULT_URL: Final = "sqlite:///sipcap.db"
-KNOWN: Final = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE, ndjson:///FOLDER"
+KNOWN: Final = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE, ndjson:///FOLDER, text:///FOLDER"
 _SERVERS: Final = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql"}
+_FOLDERS: Final = ("ndjson", "text", "dbtext")
 _PACKAGES: Final = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
 
 
@@ -41,10 +42,12 @@ def open_sink(url: str, *, create: bool = True, schema: str = SIPCAPTURE) -> Sin
         sink = SqliteSink(sqlite_path(url), create=create, schema=schema)
         sink.open()
         return sink
-    if scheme == "ndjson":
+    if scheme in _FOLDERS:
         from sipcap.sinks.ndjson import NdjsonSink  # noqa: PLC0415
+        from sipcap.sinks.text import TextSink  # noqa: PLC0415
 
-        files = NdjsonSink(folder_path(url), create=create)
+        path = folder_path(url)
+        files = NdjsonSink(path, create=create) if scheme == "ndjson" else TextSink(path, create=create, schema=schema)
         files.open()
         return files
     # Of what is no URL, nothing is shown: it may be a password.
