@@ -113,6 +113,10 @@ def hep_options_of(options: dict[str, Any], protocols: Sequence[str] = ("udp",))
     if not endpoints:
         endpoints = tuple(Endpoint(protocol, "127.0.0.1", HEP_PORT, HEP_PORT) for protocol in protocols)
         _LOGGER.info("hearing this machine only; the network with --listen udp:0.0.0.0:%d", HEP_PORT)
+    if all(endpoint.protocol != "tls" for endpoint in endpoints):
+        for name in ("tls_cert", "tls_key", "tls_client_ca"):
+            if options[name] is not None:
+                _LOGGER.warning("--%s has no effect without --listen tls:HOST:PORT", name.replace("_", "-"))
     key: str | None = options["auth_key"]
     return HepOptions(
         endpoints,

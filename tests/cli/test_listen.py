@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def test_listen_writes_one_json_object_a_message(listen: Start) -> None:
     assert b": " not in process.output.partition(b'"msg"')[0]
     assert process.stop() == 0
     assert (process.summary["received"], process.summary["stored"], imbalance(process.summary)) == (1, 1, 0)
+    assert process.summary == json.loads(process.said.splitlines()[-1])  # the last word, with --log-format json
 
 
 def test_listen_reports_are_records_of_their_kind(listen: Start) -> None:

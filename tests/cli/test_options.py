@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from ipaddress import ip_network
 from pathlib import Path
@@ -223,3 +224,13 @@ def test_hep_options_default_to_this_machine() -> None:
 def test_hep_options_take_keys_of_any_bytes() -> None:
     """A key that is no UTF-8 reaches the comparison as the bytes that were typed."""
     assert hep_options_of(options(auth_key="k\udce4se")).auth_key == b"k\xe4se"
+
+
+@pytest.mark.parametrize(("protocol", "warned"), [("tls", 0), ("tcp", 1)])
+def test_hep_options_warn_of_certificates_that_nobody_uses(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, protocol: str, warned: int
+) -> None:
+    """Whoever gives a certificate expects TLS, and is told if there is none."""
+    monkeypatch.setattr(logging.getLogger("sipcap"), "propagate", True)
+    hep_options_of(options(endpoints=(Endpoint(protocol, "127.0.0.1", 0, 0),), tls_cert=Path("cert")))
+    assert sum("--tls-cert has no effect" in text for text in caplog.messages) == warned

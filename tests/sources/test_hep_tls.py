@@ -124,6 +124,33 @@ def test_client_without_tls_is_closed_and_named_once(options: HepOptions, log: p
     assert sum("TLS with 127.0.0.1 failed" in text for text in log.messages) == 1
 
 
+def test_stop_delivers_what_the_kernel_holds(options: HepOptions) -> None:
+    """Frames that came over TLS before the stop are delivered, even if none was read yet."""
+    greeted, sent = threading.Event(), threading.Event()
+    with opened(ENDPOINT, options=options) as source:
+
+        def send() -> None:
+            with client_context().wrap_socket(connect(port_of(source))) as client:
+                client.sendall(FRAMES[0])
+                assert greeted.wait(PATIENCE_S)
+                client.sendall(b"".join(FRAMES[1:] * 10))
+                sent.set()
+                client.recv(1)
+
+        with in_thread(send) as raised:
+            batches = iter(source)
+            got: list[bytes] = []
+            while not got:
+                got += [message.payload for message in next(batches)]
+            greeted.set()
+            assert sent.wait(PATIENCE_S)
+            source.stop()
+            got += [message.payload for batch in batches for message in batch]
+            source.close()
+        assert raised == []
+    assert got == [sip_message(0), *list(map(sip_message, range(1, 12))) * 10]
+
+
 @pytest.mark.parametrize("who", ["agent", "stranger", None])
 def test_client_certificate_decides(
     options: HepOptions, authority: Identity, who: str | None, request: pytest.FixtureRequest
