@@ -1,4 +1,4 @@
-"""LOAD DATA LOCAL INFILE from memory; the only file that knows how pymysql works inside.
+"""LOAD DATA LOCAL INFILE from memory, for servers that are not trusted; the only file that knows pymysql's insides.
 
 The server, and whoever has taken its place, may answer any statement with the request for a file of ours. The answer
 here is what the running LOAD offers, or an error: no code opens a file by a name that came from the network.
@@ -37,6 +37,7 @@ class InfileConnection(_Base):
 
     offered: Iterable[bytes] | None = None
     server_status: int
+    _secure: bool
     _own_error: BaseException | None = None
     _result: Any
     _force_close: Callable[[], None]  # here and below: what pymysql's stubs leave out
@@ -98,6 +99,12 @@ class InfileConnection(_Base):
         if result.server_status is not None:
             self.server_status = result.server_status
         return result.affected_rows or 0
+
+    def _process_auth(self, plugin_name: bytes, packet: Any, handler: Any = None) -> Any:
+        """As the original's, which would tell anybody the password who asks for it in clear text."""
+        if plugin_name == b"mysql_clear_password" and not self._secure:
+            raise OperationalError(CR.CR_AUTH_PLUGIN_ERR, "the server wants the password in clear text, without TLS")
+        return super()._process_auth(plugin_name, packet, handler)  # type: ignore[misc]  # not in the stubs
 
     def show_warnings(self) -> Any:
         """Not here: the original would read with its own result, which opens files."""

@@ -102,6 +102,14 @@ def test_load_rows_that_cannot_be_made_end_the_connection() -> None:
         assert not connection.open
 
 
+def test_open_server_that_wants_the_password_in_clear_text_does_not_get_it() -> None:
+    """Without TLS nobody is told the password, not even the server."""
+    with FakeMysql(lambda _: [OK], plugin="mysql_clear_password") as server:
+        with pytest.raises(CannotStart, match="clear text"):
+            open_sink(f"mysql://u:p4ssw0rd@127.0.0.1:{server.port}/d")
+        assert b"p4ssw0rd" not in server.received
+
+
 @pytest.mark.parametrize(
     "garbage", [b"", b"\x00", b"\x00\xfc", b"\x01", b"\x05abc", b"\xfc", b"\xff", b"\xff\x00", b"\xfe" * 9]
 )

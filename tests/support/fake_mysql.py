@@ -38,9 +38,11 @@ class FakeMysql:
     Args:
         answer: the packets that answer a statement; after a request for a file, what comes is read to its end
             and answered with ``OK``.
+        plugin: how the client is to prove who it is, once it has greeted.
     """
 
-    def __init__(self, answer: Callable[[bytes], list[bytes]]) -> None:
+    def __init__(self, answer: Callable[[bytes], list[bytes]], plugin: str = "") -> None:
+        self._plugin = plugin
         self._answer = answer
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -72,6 +74,9 @@ class FakeMysql:
         greeting += struct.pack("<HBHHB", low, 33, 2, high, 21) + b"\0" * 10 + b"moresaltmore\0mysql_native_password\0"
         self._send(client, 0, greeting)
         number, _ = self._read(client)
+        if self._plugin:
+            self._send(client, number + 1, b"\xfe" + self._plugin.encode() + b"\0saltsaltsaltsaltsalt\0")
+            number, _ = self._read(client)
         self._send(client, number + 1, OK)
         while True:
             number, packet = self._read(client)
