@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import stat
 import sys
@@ -29,6 +30,17 @@ from sipcap.storing import Store
 
 _LOGGER = logging.getLogger("sipcap")
 
+
+class _IntervalType(click.FloatRange):
+    """A range of numbers, of which ``nan`` is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return number
+
+
 sink_options = options_bundle(
     destination_options,
     click.option(
@@ -36,7 +48,7 @@ sink_options = options_bundle(
         help="Records in one transaction.",
     ),
     click.option(
-        "--batch-interval", type=click.FloatRange(0.01, 3_600), default=0.5, show_default=True, metavar="SECONDS",
+        "--batch-interval", type=_IntervalType(0.01, 3_600), default=0.5, show_default=True, metavar="SECONDS",
         help="A record is in its table at most this long after it was read.",
     ),
     click.option(
