@@ -6,18 +6,28 @@ what matches the patterns and nothing else; ``chosen()`` is the gate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sipcap.limits import MAX_TABLES_AHEAD
-from sipcap.patterns import DAY_S, Pattern, Period
+from sipcap.patterns import Pattern, Period
 from sipcap.quantities import duration_text, size_text
 from sipcap.record import date_text
+from sipcap.schemas import HOMER5, HOMER7
 
 _US: Final = 1_000_000
-_GROWTH_PERIODS: Final = 7
-"""Full periods whose mean is the growth: a week of days, so that a Sunday does not count for all."""
+SCHEMA_PATTERNS: Final = {
+    HOMER5: (
+        "sip_capture_call_%Y%m%d", "sip_capture_registration_%Y%m%d", "sip_capture_rest_%Y%m%d",
+        "rtcp_capture_all_%Y%m%d", "logs_capture_all_%Y%m%d", "report_capture_all_%Y%m%d",
+    ),
+    HOMER7: (
+        "hep_proto_1_call", "hep_proto_1_registration", "hep_proto_1_default", "hep_proto_5_default",
+        "hep_proto_35_default", "hep_proto_53_default", "hep_proto_54_default", "hep_proto_100_default",
+    ),
+}  # fmt: skip
+"""The tables that a schema has, all of them."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ class Step:
             keys |= {"size_bytes": self.size_bytes, "rows": self.rows}
         if self.action == "keep":
             keys["go"] = None if self.go_s is None else date_text(self.go_s)
-        return keys | {"why": self.why}
+        return keys | ({"why": self.why} if self.why else {})
 
 
 NthOldest = Callable[[str, int], int | None]
@@ -117,7 +127,7 @@ def _plan_before(pieces: Sequence[Chosen], before_s: int, why: str, now_s: int) 
         piece = one.piece
         if one.period is not None:
             if one.period.end_s <= min(before_s, now_s):
-                steps.append(_drop(one, why))
+                steps.append(drop_step(one, why))
         elif piece.oldest_us is not None and piece.oldest_us < before_s * _US:
             steps.append(_delete(one, before_s * _US, why))
     return list(dict.fromkeys(steps))  # two partitions without bounds are one DELETE
@@ -135,7 +145,7 @@ def plan_size(pieces: Sequence[Chosen], now_s: int, max_bytes: int, nth_oldest: 
         if excess <= 0:
             break
         if one.period is not None and one.period.end_s <= now_s:
-            steps.append(_drop(one, why))
+            steps.append(drop_step(one, why))
             excess -= one.piece.size_bytes
     undated = [one for one in pieces if one.period is None and one.piece.partition is None and one.piece.rows]
     whole = sum(one.piece.size_bytes for one in undated)
@@ -199,7 +209,7 @@ def plan_drop(pieces: Sequence[Chosen], names: Sequence[str], patterns: Sequence
         if name not in known and name not in tables and not any(pattern.matches(name) for pattern in patterns):
             raise ValueError(f"{name} does not match --table; nothing is dropped")
     whole = [Step("drop", name, why="named") for name in names if name in tables and name not in known]
-    return whole + [_drop(known[name], "named") for name in dict.fromkeys(names) if name in known]
+    return whole + [drop_step(known[name], "named") for name in dict.fromkeys(names) if name in known]
 
 
 def plan_create(patterns: Sequence[Pattern], existing: Iterable[str], now_s: int, ahead_s: int) -> list[Step]:
@@ -220,56 +230,8 @@ def plan_create(patterns: Sequence[Pattern], existing: Iterable[str], now_s: int
     return steps
 
 
-def growth_per_day(pieces: Sequence[Chosen], now_s: int) -> int:
-    """Bytes that are added a day, as it was of late; 0 if that cannot be told."""
-    dated = [one for one in pieces if one.period is not None and one.piece.size_bytes]
-    past = [one for one in dated if one.period is not None and one.period.end_s <= now_s]
-    recent = sorted({one.period for one in past if one.period is not None})[-_GROWTH_PERIODS:]
-    if recent:
-        span_s = recent[-1].end_s - recent[0].start_s
-        total = sum(one.piece.size_bytes for one in past if one.period is not None and one.period >= recent[0])
-    else:
-        current = [one.piece for one in dated]
-        total, span_s = sum(piece.size_bytes for piece in current), _span_s(current)
-    growth = total * DAY_S // span_s if span_s else 0
-    for one in pieces:
-        if one.period is None and (span_s := _span_s([one.piece])):
-            growth += one.piece.size_bytes * DAY_S // span_s
-    return growth
-
-
-def _span_s(pieces: Sequence[Piece]) -> int:
-    """Seconds from the oldest to the newest row; 0 if that is too little to tell a growth."""
-    oldest = [piece.oldest_us for piece in pieces if piece.oldest_us is not None]
-    newest = [piece.newest_us for piece in pieces if piece.newest_us is not None]
-    span_s = (max(newest) - min(oldest)) // _US if oldest and newest else 0
-    return span_s if span_s >= 60 else 0
-
-
-def forecast(
-    pieces: Sequence[Chosen], steps: Sequence[Step], now_s: int, keep_s: int | None, max_bytes: int | None
-) -> Iterator[Step]:
-    """Every piece: the step that would be done now, or when it would go if all goes on as it did of late."""
-    yield from steps
-    growth = growth_per_day(pieces, now_s)
-    doing = {(step.table, step.partition) for step in steps}
-    room = 0 if max_bytes is None else max_bytes - sum(one.piece.size_bytes for one in pieces)
-    room += sum(step.size_bytes for step in steps)
-    for one in pieces:
-        if (one.piece.table, one.piece.partition) in doing:
-            continue
-        times = []
-        if keep_s is not None:
-            last_s = one.period.end_s if one.period else (one.piece.oldest_us or now_s * _US) // _US
-            times.append(max(last_s + keep_s, now_s))
-        if max_bytes is not None and growth:
-            full_s = now_s + max(room, 0) * DAY_S // growth
-            times.append(max(full_s, one.period.end_s if one.period else 0))
-            room += one.piece.size_bytes if one.period else 0
-        yield replace(_drop(one, ""), action="keep", go_s=min(times, default=None))
-
-
-def _drop(one: Chosen, why: str) -> Step:
+def drop_step(one: Chosen, why: str) -> Step:
+    """The step that drops a piece."""
     piece = one.piece
     return Step("drop", piece.table, piece.partition, one.period, why, piece.size_bytes, piece.rows)
 

@@ -17,7 +17,7 @@ LAYERS = (
     ("wire",),
     ("record", "extract", "ndjson", "schemas"),
     ("sources", "sinks", "routing", "modes", "config", "batching", "deadletter", "outlet", "inlet", "workers"),
-    ("patterns", "tables", "lanes", "pipeline", "capturing", "replaying", "storing"),
+    ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
     ("upkeep", "calls", "service"),
     ("cli",),
     ("devtools", "__main__"),

@@ -16,8 +16,6 @@ from sipcap.tables import (
     Step,
     chosen,
     excess_bytes,
-    forecast,
-    growth_per_day,
     plan_before,
     plan_create,
     plan_drop,
@@ -204,41 +202,6 @@ def test_create_of_too_many_tables_is_refused() -> None:
         plan_create(read_patterns(["s_%Y%m%d%H%M%S"]), [], NOW_S, 2 * DAY_S)
 
 
-def test_growth_is_the_mean_of_the_last_full_days() -> None:
-    """Today is not over, and last year was another time."""
-    pieces = [*days(-30, -8, 9 * GB), *days(-7, -1, 2 * GB), *days(0, 1, 77)]
-    assert growth_per_day(chosen(pieces, DAYS), NOW_S) == 2 * GB
-
-
-def test_growth_of_undated_tables_is_size_by_age() -> None:
-    """Two tables grow together; one without rows does not."""
-    pieces = chosen([plain("a"), plain("b"), Piece("c")], read_patterns(["a|b|c"]))
-    assert growth_per_day(pieces, NOW_S) == 2 * GB
-    assert growth_per_day([], NOW_S) == 0
-
-
-def test_forecast_tells_for_each_table_when_it_goes() -> None:
-    """By age: ten days after its end. By size: when what is added has used up the room."""
-    pieces = chosen(days(-3, 0), DAYS)
-    by_age = list(forecast(pieces, [], NOW_S, 10 * DAY_S, None))
-    assert [step.action for step in by_age] == ["keep"] * 4
-    assert by_age[0].go_s == calendar.timegm((2024, 3, 9, 0, 0, 0))
-    by_size = list(forecast(pieces, [], NOW_S, None, 5 * GB))
-    assert [step.go_s for step in by_size] == [NOW_S + days * DAY_S for days in (1, 2, 3, 4)]
-    both = list(forecast(pieces, [], NOW_S, 10 * DAY_S, 5 * GB))
-    assert [step.go_s for step in both] == [NOW_S + days * DAY_S for days in (1, 2, 3, 4)]
-    assert [step.go_s for step in forecast(pieces, [], NOW_S, None, None)] == [None] * 4
-
-
-def test_forecast_begins_with_what_would_be_done_now() -> None:
-    """Each piece is told once."""
-    pieces = chosen(days(-3, 0), DAYS)
-    steps = plan_rotate(pieces, NOW_S, DAY_S, None, no_rows)
-    told = list(forecast(pieces, steps, NOW_S, DAY_S, None))
-    assert [step.action for step in told] == ["drop", "drop", "keep", "keep"]
-    assert len({step.table for step in told}) == 4
-
-
 def test_step_as_dict_tells_what_and_why() -> None:
     """Times are UTC; a field that has no value is left out, except the answer of a forecast."""
     step = Step("drop", "t", "p", Period(0, DAY_S), "older than 10d", 5, 6)
@@ -248,4 +211,4 @@ def test_step_as_dict_tells_what_and_why() -> None:
     }  # fmt: skip
     assert Step("keep", "t").as_dict()["go"] is None
     assert Step("delete", "t", before_us=US).as_dict()["before"] == "1970-01-01 00:00:01"
-    assert Step("create", "t").as_dict() == {"action": "create", "table": "t", "why": ""}
+    assert Step("create", "t").as_dict() == {"action": "create", "table": "t"}

@@ -23,6 +23,7 @@ COMMANDS = {
     "store": "NDJSON to a database",
     "run": "the service: receive HEP and store it",
     "search": "database to NDJSON",
+    "tables": "upkeep of tables: list, create, rotate, drop, plan",
     "float2int": "the module's float2int(fval, ival)",
 }
 """Name and one-line help of every command; the file of the same name in ``sipcap.cli`` is loaded when it is used."""

@@ -185,7 +185,7 @@ class SqliteSink:
         if not existing:
             if not self._create:
                 raise SinkError(f"table {shown} does not exist, and --no-create is set", transient=False)
-            self._create_table(connection, form.kind, name)
+            create_table(connection, form.kind, name)
             existing.update(wanted)
         columns = [column for column in wanted if column in existing]
         if not columns:
@@ -201,12 +201,6 @@ class SqliteSink:
         self._tables[name, is_sip] = table
         return table
 
-    def _create_table(self, connection: sqlite3.Connection, kind: str, name: str) -> None:
-        # An index keeps its name when its table is renamed, and IF NOT EXISTS would leave the new table without.
-        taken = {other.lower() for (other,) in connection.execute("SELECT name FROM sqlite_schema")}
-        for statement in _statements(kind, name, taken):
-            connection.execute(statement)
-
     def close(self) -> None:
         """Close the file; see Sink."""
         if self._connection is not None:
@@ -217,6 +211,14 @@ class SqliteSink:
 def quote(name: str) -> str:
     """Quote an identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def create_table(connection: sqlite3.Connection, kind: str, name: str) -> None:
+    """Create a table as ``sql/sqlite/<kind>.sql`` has it, within a transaction."""
+    # An index keeps its name when its table is renamed, and IF NOT EXISTS would leave the new table without.
+    taken = {other.lower() for (other,) in connection.execute("SELECT name FROM sqlite_schema")}
+    for statement in _statements(kind, name, taken):
+        connection.execute(statement)
 
 
 def _make_file(path: str) -> os.stat_result:

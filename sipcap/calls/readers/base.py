@@ -199,11 +199,15 @@ class Statements:
         where, params = _all_of(parts)
         return f"SELECT {self._select} FROM {self._table}{where}", params  # noqa: S608
 
-    def bounds(self) -> tuple[list[Window], list[Window]]:
-        """Where on the clock the walk begins and ends: by the asked-for times, and what the clock can say."""
+    def bounds(self, slack_us: int = DATE_SLACK_US) -> tuple[list[Window], list[Window]]:
+        """Where on the clock the walk begins and ends: by the asked-for times, and what the clock can say.
+
+        Args:
+            slack_us: how far a date may be off.
+        """
         layout, query = self._layout, self._query
         lower, upper = self._reader.usual_dates(layout.date_form) if layout.goes_by_date else (None, None)
-        since, until = self._bound(query.since_us, -DATE_SLACK_US), self._bound(query.until_us, DATE_SLACK_US)
+        since, until = self._bound(query.since_us, -slack_us), self._bound(query.until_us, slack_us)
         lower, upper = lower if since is None else since, upper if until is None else until
         return (
             [] if lower is None else [self.window(">=", lower)],

@@ -1,0 +1,288 @@
+"""``sipcap tables``: upkeep of the tables that capture fills."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from sipcap.cli.destination import Destination, destination_of, mode_options
+from sipcap.cli.options import SecretType, common_options, options_bundle
+from sipcap.cli.selection import DURATION, SIZE, TIME, patterns_of
+from sipcap.cli.tables_text import format_option, printer
+from sipcap.errors import CannotStart, SinkError
+from sipcap.forecast import forecast, growth_per_day, listing, summary
+from sipcap.patterns import Pattern
+from sipcap.quantities import size_text
+from sipcap.schemas import DEFAULT_TABLE
+from sipcap.sinks.registry import DEFAULT_URL
+from sipcap.stopping import Stop
+from sipcap.tables import (
+    SCHEMA_PATTERNS,
+    Chosen,
+    Step,
+    chosen,
+    excess_bytes,
+    plan_before,
+    plan_create,
+    plan_drop,
+    plan_rotate,
+)
+from sipcap.upkeep.base import Upkeep, carry_out
+from sipcap.upkeep.registry import open_upkeep
+
+_LOGGER = logging.getLogger("sipcap")
+_EPILOG = """\b
+EXAMPLES
+    $ sipcap tables plan --table 'sip_capture_%Y%m%d' --keep 10d --max-size 20GB
+    $ sipcap tables rotate --table 'sip_capture_%Y%m%d' --keep 10d --dry-run
+    $ sipcap tables list --table 'sip_capture_%Y%m%d|rtcp_capture'
+
+\b
+CRON
+    # /etc/cron.d/sipcap: cron takes % for the end of a line, so each has a backslash before it
+    SIPCAP_DB_URL=@/etc/sipcap/db-url
+    17 * * * * sipcap sipcap -q tables create --table 'sip_capture_\\%Y\\%m\\%d' --ahead 2d
+    37 * * * * sipcap sipcap -q tables rotate --table 'sip_capture_\\%Y\\%m\\%d' --keep 10d --max-size 20GB
+
+\b
+NOTES
+    Nothing is touched whose name the patterns do not make: sip_capture_20260230 is no day of sip_capture_%Y%m%d.
+    A pattern without a year, as sip_capture_%d, makes names that come again: of such tables, and of those without
+    a date in their names, old rows are deleted, in small batches.
+    Tables need not be created ahead: sipcap creates what is missing. It saves the moment that this takes."""
+
+tables_options = options_bundle(
+    click.option(
+        "--db-url", type=SecretType(), metavar="URL|@FILE", envvar=["SIPCAP_DB_URL"],
+        help=f"The database.  [default: {DEFAULT_URL}]",
+    ),
+    click.option(
+        "--table", "tables", multiple=True, metavar="PATTERN[|PATTERN]",
+        help="The tables that are meant, and no others: strftime patterns (UTC); repeatable.",
+    ),
+    click.option(
+        "--schema", type=click.Choice(tuple(SCHEMA_PATTERNS)), help="In place of --table: the tables of HOMER 5 or 7.",
+    ),
+    mode_options,
+    format_option,
+)  # fmt: skip
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+keep_option = click.option("--keep", type=DURATION, metavar="DURATION", help="Keep the last 10d, 36h or 2w.")
+max_size_option = click.option(
+    "--max-size", type=SIZE, metavar="SIZE", help="Drop the oldest until all together take 20GB at most."
+)
+
+
+@dataclass
+class _Job:
+    """What every subcommand begins with."""
+
+    upkeep: Upkeep
+    patterns: tuple[Pattern, ...]
+    stop: Stop
+    now_s: int
+    show: Callable[[Iterable[dict[str, Any]]], None]
+
+    def pieces(self) -> list[Chosen]:
+        """The tables that match, with their sizes."""
+        names = {name for name in self.upkeep.names() if any(pattern.matches(name) for pattern in self.patterns)}
+        return chosen(self.upkeep.look(names), self.patterns)
+
+    def stopping(self) -> bool:
+        """Whether a signal came."""
+        return self.stop.requested
+
+
+@contextmanager
+def _job(options: dict[str, Any], *, create: bool = False) -> Iterator[_Job]:
+    stop = Stop()
+    stop.install()
+    patterns = patterns_of(options["tables"]) if options["tables"] else ()
+    destination = destination_of({
+        **options, "tables": (), "schema": None, "report_table": None, "mt_mode": None, "hash_source": None,
+        "create": True,
+    })  # fmt: skip
+    patterns = patterns or patterns_of(_usual_tables(options, destination))
+    upkeep = open_upkeep(destination.mode.db_url, create=create)
+    try:
+        yield _Job(upkeep, patterns, stop, int(time.time()), printer(options["output_format"]))
+    except SinkError as error:
+        raise CannotStart(str(error)) from None
+    finally:
+        upkeep.close()
+
+
+def _usual_tables(options: dict[str, Any], destination: Destination) -> tuple[str, ...]:
+    """The tables that are meant where --table names none."""
+    schema = options["schema"] or destination.schema
+    tables = SCHEMA_PATTERNS.get(schema) if options["schema"] else destination.mode.tables
+    if not tables and (options["config"] or options["capture_mode"]):
+        tables = SCHEMA_PATTERNS.get(schema, (DEFAULT_TABLE,))
+    if not tables:
+        raise click.UsageError("no pattern: name the tables that are meant with --table, --schema or --config")
+    return tables
+
+
+@click.group("tables", epilog=_EPILOG)
+@common_options
+def command(**_: Any) -> None:
+    """Look after the tables that capture fills, while it fills them.
+
+    The patterns say which tables are meant. It works on SQLite, without stopping capture, and two at once do no
+    harm: fit for cron.
+    """
+
+
+@command.command("list")
+@tables_options
+@common_options
+def list_command(**options: Any) -> int:
+    """Show the tables with their sizes, rows and times.
+
+    Rows and sizes of large tables are estimates. The exit code is 1 if there is no such table.
+    """
+    with _job(options) as job:
+        pieces = job.pieces()
+        job.show(map(listing, pieces))
+        return _found(pieces)
+
+
+@command.command("plan")
+@tables_options
+@keep_option
+@max_size_option
+@common_options
+def plan_command(**options: Any) -> int:
+    """Show growth, and what would go when.
+
+    First what rotate would do now, then for each other table when it would go.
+    The last line has the sums: bytes a day, when the disk would be full, and what all takes in the long run with
+    --keep.
+    """
+    with _job(options) as job:
+        pieces, keep_s, max_bytes = job.pieces(), options["keep"], options["max_size"]
+        steps = plan_rotate(pieces, job.now_s, keep_s, max_bytes, job.upkeep.nth_oldest)
+        job.show(step.as_dict() for step in forecast(pieces, steps, job.now_s, keep_s, max_bytes))
+        growth = growth_per_day(pieces, job.now_s)
+        job.show([summary(pieces, growth, job.now_s, keep_s, job.upkeep.room_bytes())])
+        return _found(pieces)
+
+
+@command.command("create")
+@tables_options
+@click.option("--ahead", type=DURATION, default="2d", show_default=True, metavar="DURATION", help="How far ahead.")
+@dry_run_option
+@common_options
+def create_command(**options: Any) -> int:
+    """Create the tables of the time from now on.
+
+    What is there is left as it is. A new table holds what the other tables of its pattern do; the first of a
+    pattern holds SIP, or reports if its name begins with rtcp_capture, report_capture or logs_capture.
+    """
+    with _job(options, create=not options["dry_run"]) as job:
+        try:
+            steps = plan_create(job.patterns, job.upkeep.names(), job.now_s, options["ahead"])
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--ahead") from None
+        return _carry_out(job, steps, dry_run=options["dry_run"])
+
+
+@command.command("rotate")
+@tables_options
+@keep_option
+@max_size_option
+@dry_run_option
+@common_options
+def rotate_command(**options: Any) -> int:
+    """Drop what is too old or too much.
+
+    A table with a date in its name goes when all of its time is older than --keep, or, with --max-size, when it is
+    the oldest and all together are too large; the one of the present stays. Of other tables old rows are deleted.
+
+    The exit code is 1 if something could not be done, or --max-size is still exceeded.
+    """
+    keep_s, max_bytes = options["keep"], options["max_size"]
+    if keep_s is None and max_bytes is None:
+        raise click.UsageError("what shall stay? --keep DURATION, --max-size SIZE, or both")
+    with _job(options) as job:
+        pieces = job.pieces()
+        steps = plan_rotate(pieces, job.now_s, keep_s, max_bytes, job.upkeep.nth_oldest)
+        code = _carry_out(job, steps, dry_run=options["dry_run"])
+        excess = 0 if max_bytes is None else excess_bytes(pieces, steps, max_bytes)
+        if excess:
+            _LOGGER.warning("still %s too large: what is left is of the present", size_text(excess))
+        return code or int(excess > 0)
+
+
+@command.command("drop")
+@click.argument("names", nargs=-1, metavar="[NAME]...", help="Tables, or partitions as TABLE.PARTITION.")
+@tables_options
+@click.option("--before", type=TIME, metavar="TIME", help="Everything before this time, ISO 8601 (UTC) or -10d.")
+@dry_run_option
+@common_options
+def drop_command(**options: Any) -> int:
+    """Drop tables by name, or all messages before a time.
+
+    A name that --table does not make is refused, and nothing is dropped at all. With --before, tables go whose time
+    is over by then, and old rows of tables without a date in their names.
+
+    The exit code is 1 if a named table is not there.
+    """
+    names, before_us = list(dict.fromkeys(options["names"])), options["before"]
+    if bool(names) == (before_us is not None):
+        raise click.UsageError("either NAME, or --before TIME")
+    with _job(options) as job:
+        pieces = job.pieces()
+        if before_us is not None:
+            return _carry_out(job, plan_before(pieces, before_us // 1_000_000, job.now_s), dry_run=options["dry_run"])
+        try:
+            steps = plan_drop(pieces, names, job.patterns)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        for name in names:
+            if name not in {step.table for step in steps} | {step.partition for step in steps} | _dotted(steps):
+                _LOGGER.warning("there is no table %s", name)
+        code = _carry_out(job, steps, dry_run=options["dry_run"])
+        return code or int(len(steps) < len(names))
+
+
+def _dotted(steps: Sequence[Step]) -> set[str]:
+    return {f"{step.table}.{step.partition}" for step in steps}
+
+
+def _found(pieces: Sequence[Chosen]) -> int:
+    if pieces:
+        return 0
+    _LOGGER.info("no table matches")
+    return 1
+
+
+def _carry_out(job: _Job, steps: Sequence[Step], *, dry_run: bool) -> int:
+    """Do what was planned, or only show it; the exit code."""
+    if dry_run:
+        job.show(step.as_dict() for step in steps)
+        return 0
+    failed = 0
+    for outcome in carry_out(job.upkeep, steps, job.patterns, job.stopping):
+        keys: dict[str, Any] = outcome.step.as_dict()
+        if outcome.step.action == "delete":
+            keys["rows"] = outcome.rows
+            del keys["size_bytes"]
+        keys["done"] = outcome.done
+        if outcome.error:
+            failed += 1
+            _LOGGER.error("%s: %s", outcome.step.table, outcome.error)
+            keys["error"] = outcome.error
+        job.show([keys])
+    if steps and steps[0].action != "create":
+        freed = job.upkeep.settle(job.stopping)
+        _LOGGER.info("%s given back", size_text(freed))
+    if job.stopping():
+        return 128 + job.stop.signal_number
+    return int(failed > 0)
