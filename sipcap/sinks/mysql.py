@@ -33,10 +33,12 @@ _LOST: Final = frozenset({
     1042, 1043, 1053, 1077, 1078, 1079, 1080, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184, 1927,
     4031,
 })  # fmt: skip
-_CLASH: Final = frozenset({1020, 1213, 1305})  # changed meanwhile; deadlock; the savepoint went with the transaction
+_CLASH: Final = frozenset({1020, 1213, 1305, 3101})
+"""Changed meanwhile, deadlock, the savepoint went with the transaction, turned down by the group at the commit."""
+
 _BUSY: Final = frozenset({
-    3, 1021, 1030, 1037, 1038, 1040, 1041, 1047, 1114, 1129, 1203, 1205, 1206, 1226, 1290, 1317, 1637, 1792, 1836, 1969,
-    3024,
+    3, 1021, 1030, 1037, 1038, 1040, 1041, 1047, 1114, 1129, 1180, 1203, 1205, 1206, 1226, 1290, 1317, 1637, 1792, 1836,
+    1969, 3024,
 })  # fmt: skip
 """Disk full, out of memory, too many connections, lock waits, read-only, interrupted."""
 

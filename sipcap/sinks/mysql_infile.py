@@ -7,6 +7,7 @@ pymysql's version is bounded in ``pyproject.toml`` because of what is overridden
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,9 @@ FILE_NAME: Final = "sipcap"
 """What LOAD DATA statements name; it stands for what is offered."""
 
 _PACKET_BYTES: Final = 64 << 10
+_DEAD_PEER: Final = (
+    (socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3), (socket.TCP_USER_TIMEOUT, 30_000)
+)  # fmt: skip
 
 
 GARBLED: Final = (AssertionError, IndexError, OSError, RuntimeError, TypeError, ValueError, struct.error)
@@ -38,10 +42,18 @@ class InfileConnection(_Base):
     offered: Iterable[bytes] | None = None
     server_status: int
     _secure: bool
+    _sock: socket.socket
     _own_error: BaseException | None = None
     _result: Any
     _force_close: Callable[[], None]  # here and below: what pymysql's stubs leave out
     _read_packet: Callable[..., Any]
+
+    def connect(self, sock: socket.socket | None = None) -> None:
+        """As the original's; a server that vanishes is noticed within half a minute, not within hours."""
+        super().connect(sock)
+        if not self.unix_socket:
+            for name, value in _DEAD_PEER:
+                self._sock.setsockopt(socket.IPPROTO_TCP, name, value)
 
     def load(self, statement: str, lines: Iterable[bytes]) -> tuple[int, int]:
         """Run a LOAD DATA LOCAL statement.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -58,9 +60,18 @@ _BUSY: Final = ("25", "53", "55", "57", "58", "XX")
 """Classes of SQLSTATE for what is nobody's row: read-only, resources, locks, an operator, I/O, damage."""
 
 
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what matters is raised
+
+
 def parse_postgresql_url(url: str) -> DatabaseUrl:
-    """Read ``postgresql://``; raises CannotStart."""
-    return parse_url(url, "postgresql", DEFAULT_PORT, OPTIONS)
+    """Read ``postgresql://``, also with ``?host=`` as libpq has it; raises CannotStart."""
+    found = parse_url(url, "postgresql", DEFAULT_PORT, OPTIONS)
+    options = dict(found.options)
+    host = options.pop("host", "")
+    if not host:
+        return found
+    is_socket = host.startswith("/")
+    return replace(found, options=options, host="" if is_socket else host, socket=host if is_socket else "")
 
 
 class PostgresqlDriver(Driver):
@@ -200,7 +211,7 @@ class PostgresqlDriver(Driver):
 def _parameters(url: DatabaseUrl) -> dict[str, Any]:
     """What libpq is told; what the URL does not say is left to its own defaults (PGPASSWORD, ~/.pgpass ...)."""
     options: dict[str, Any] = {"connect_timeout": SERVER_CONNECT_S, "application_name": "sipcap"} | dict(url.options)
-    options.setdefault("host", url.host)
+    options["host"] = url.host
     port = url.port
     if url.socket:
         path = PurePosixPath(url.socket)  # libpq takes the folder; the file is called .s.PGSQL.<port>

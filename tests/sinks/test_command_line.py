@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from sipcap.errors import CannotStart
+from sipcap.sinks.registry import open_sink
 from tests.conftest import SIPCAP, TIMEOUT_S, RunSipcap, environment
 from tests.support.databases import ServedDatabase
 from tests.support.messages import hep3_datagram
@@ -52,6 +56,18 @@ def test_store_row_that_the_server_refuses_is_a_dead_letter_that_can_be_stored(
     done = sipcap("store", "--db-url", served.url, stdin=dead.read_bytes())
     assert done.returncode == 0, done.stderr
     assert [row["method"] for row in served.rows("choosy")] == ["method 1"]
+
+
+@pytest.mark.parametrize(("url", "package"), [("postgresql://h/d", "psycopg[binary]"), ("mysql://h/d", "pymysql")])
+def test_open_sink_driver_that_is_missing_says_what_to_install(
+    url: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the driver's library is not there, the message is the command that brings it."""
+    for name in [name for name in sys.modules if name.startswith(("sipcap.sinks.mysql", "sipcap.sinks.postgresql"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package.partition("[")[0], None)
+    with pytest.raises(CannotStart, match=re.escape(f"pip install '{package}'")):
+        open_sink(url)
 
 
 @pytest.fixture

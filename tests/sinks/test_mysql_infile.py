@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,15 @@ def test_load_server_that_asks_twice_gets_nothing_more(secret: Path) -> None:
             cursor.execute("LOAD DATA")
         assert not connection.open
     assert SECRET.encode() not in server.received
+
+
+def test_connect_dead_peer_is_noticed_in_half_a_minute() -> None:
+    """A server that vanishes without a word must not hold a batch for hours."""
+    with FakeMysql(lambda _: [OK]) as server:
+        connection = connect(server)
+        assert connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+        assert connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 30
+        connection.close()
 
 
 def test_show_warnings_is_not_there(secret: Path) -> None:

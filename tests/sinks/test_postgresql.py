@@ -203,7 +203,7 @@ def test_write_locked_table_is_transient(postgresql: ServedDatabase, monkeypatch
     assert len(postgresql.rows()) == 2
 
 
-@pytest.mark.parametrize("form", ["?socket={folder}", "file", "kamailio"])
+@pytest.mark.parametrize("form", ["folder", "file", "kamailio", "libpq"])
 def test_open_socket_of_the_machine_is_reached(postgresql: ServedDatabase, form: str) -> None:
     """A server is reached by the folder of its socket, by the socket, and as Kamailio writes it."""
     server = postgresql.server
@@ -212,9 +212,10 @@ def test_open_socket_of_the_machine_is_reached(postgresql: ServedDatabase, form:
     who, _, _ = server.url("").partition(f"@{server.host}")
     path = server.folder / f".s.PGSQL.{server.port}"
     url = {
-        "?socket={folder}": f"{who}@:{server.port}/{postgresql.name}?socket={server.folder}",
+        "folder": f"{who}@:{server.port}/{postgresql.name}?socket={server.folder}",
         "file": f"{who}@localhost/{postgresql.name}?socket={path}",
         "kamailio": f"{who}@unix({path})/{postgresql.name}",
+        "libpq": f"{who}@:{server.port}/{postgresql.name}?host={server.folder}",
     }[form]
     postgresql.sink(url).write("1", {"sip_capture": rows_of(sip_record(1))})
     assert len(postgresql.rows()) == 1

@@ -22,6 +22,8 @@ from urllib.parse import quote, unquote, urlsplit
 import psycopg
 import pymysql
 
+from tests.support.tls import Identity, self_signed
+
 Run = Callable[[str], list[dict[str, Any]]]
 """Runs one statement, and returns its rows."""
 
@@ -40,6 +42,7 @@ class DatabaseServer(ABC):
         self.host, self.port, self.user, self.password = host, port, user, password
         self._folder: Path | None = None
         self._durable = False
+        self.tls: Identity | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -57,8 +60,12 @@ class DatabaseServer(ABC):
         server.programs = server.find_programs()
         server._folder = Path(tempfile.mkdtemp(prefix=f"sipcap-{cls.scheme}-"))
         try:
+            if not durable and shutil.which("openssl"):
+                names = ("-nodes", "-addext", "subjectAltName=DNS:localhost")
+                server.tls = self_signed(server._folder, "server", *names)
             if os.geteuid() == 0:
-                shutil.chown(server._folder, *server.account())
+                for path in (server._folder, *server._folder.iterdir()):
+                    shutil.chown(path, *server.account())
             server.initialise(server._folder)
             server.start()
         except BaseException:

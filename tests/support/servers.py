@@ -61,6 +61,8 @@ class PostgresqlServer(DatabaseServer):
             "listen_addresses": self.host, "port": self.port, "unix_socket_directories": self.folder,
             "timezone": "Asia/Tokyo",
         }  # fmt: skip
+        if self.tls is not None:
+            settings |= {"ssl": "on", "ssl_cert_file": self.tls.cert, "ssl_key_file": self.tls.key}
         if not self._durable:
             settings |= {"fsync": "off", "shared_buffers": "64MB", "max_connections": 40, "max_wal_size": "2GB"}
         options = [f"-c{name}={value}" for name, value in settings.items()]
@@ -125,6 +127,8 @@ class MysqlServer(DatabaseServer):
             "bind-address": self.host, "init-file": folder / "init.sql", "default-time-zone": "+09:00",
             "character-set-server": "latin1", "tmpdir": folder,
         }  # fmt: skip
+        if self.tls is not None:
+            settings |= {"ssl-cert": self.tls.cert, "ssl-key": self.tls.key}
         if not self._durable:
             settings["innodb-flush-log-at-trx-commit"] = 2
         return [
