@@ -37,6 +37,8 @@ class DatabaseServer(ABC):
     scheme: str
     default_port: int
     programs = Path()
+    end_signal = signal.SIGKILL
+    """What ends it and all its processes at once."""
 
     def __init__(self, host: str, port: int, user: str, password: str) -> None:
         self.host, self.port, self.user, self.password = host, port, user, password
@@ -156,17 +158,21 @@ class DatabaseServer(ABC):
 
     def kill(self) -> None:
         """End the private server without any warning, as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
         assert self._process is not None, "not ours"
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGKILL)
+            os.kill(self._process.pid, how)
         self._process.wait(START_S)
 
     def close(self) -> None:
         """End the private server and remove its files."""
-        if self._folder is not None:
-            if self._process is not None:
-                self.kill()
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is None:
+            return
+        if self._process is not None:
+            self._end(self.end_signal)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def url(self, database: str, *, port: int | None = None, password: str | None = None, query: str = "") -> str:
         """The URL of a database, perhaps through another port or with another password."""

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ class PostgresqlServer(DatabaseServer):
 
     scheme = "postgresql"
     default_port = 5432
+    end_signal = signal.SIGQUIT
 
     def find_programs(self) -> Path:
         """See DatabaseServer."""
