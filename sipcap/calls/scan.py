@@ -13,6 +13,7 @@ from sipcap.limits import SEARCH_KEYS, SEARCH_WINDOW_ROWS
 
 _FIRST_WINDOW_ROWS: Final = 64
 _GROWTH: Final = 8
+_SLOW_ROWS: Final = 512
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Block:
     """Keys of rows that match, in the order of time, and the condition on the clock under which they were found."""
 
     windows: Sequence[Window] = ()
+    by_index: bool = False
     times: array[int] = field(default_factory=lambda: array("q"))
     keys: array[int] = field(default_factory=lambda: array("q"))
 
@@ -40,6 +42,9 @@ class Scan:
         self.layout = layout
         self._reader = reader
         self._statements = Statements(reader, layout, query)
+        # Where a key does not find its row by itself, each look for rows goes through the whole block.
+        self._limit = SEARCH_KEYS if layout.is_key_indexed else _SLOW_ROWS
+        self._window_rows = SEARCH_WINDOW_ROWS if layout.is_key_indexed else _SLOW_ROWS
         self._by_index = any(_is_served(condition, layout) for condition in query.conditions)
 
     def streams(self) -> list[Iterator[Block]]:
@@ -49,7 +54,7 @@ class Scan:
         if not self._by_index:
             return self._stretches()
         block = self._keys((), None, by_index=True)
-        if len(block.keys) < SEARCH_KEYS:
+        if len(block.keys) < self._limit:
             return [iter((block,))]
         return self._stretches()
 
@@ -71,7 +76,7 @@ class Scan:
             else:
                 yield from self._window((*lower, statements.window("<", edge)))
                 lower, begins_at = [statements.window(">=", edge)], edge
-            rows = min(rows * _GROWTH, SEARCH_WINDOW_ROWS)
+            rows = min(rows * _GROWTH, self._window_rows)
 
     def _edge(self, windows: Sequence[Window], rows: int) -> Any:
         sql, params = self._statements.edge(windows, rows)
@@ -84,13 +89,13 @@ class Scan:
         while True:
             block = self._keys(windows, last, by_index=by_index)
             yield block
-            if len(block.keys) < SEARCH_KEYS:
+            if len(block.keys) < self._limit:
                 return
             last = block.times[-1], block.keys[-1]
 
     def _keys(self, windows: Sequence[Window], after: tuple[int, int] | None, *, by_index: bool = False) -> Block:
-        sql, params = self._statements.keys(windows, after, SEARCH_KEYS, by_index=by_index)
-        block = Block(windows)
+        sql, params = self._statements.keys(windows, after, self._limit, by_index=by_index)
+        block = Block(windows, by_index)
         for time, key in self._reader.execute(sql, params):
             block.times.append(whole(time))
             block.keys.append(whole(key))
@@ -98,7 +103,7 @@ class Scan:
 
     def rows(self, block: Block, keys: Sequence[int]) -> Sequence[tuple[Any, ...]]:
         """Rows of a block, in any order: time, key, then the columns of the layout."""
-        sql, params = self._statements.rows(block.windows, keys)
+        sql, params = self._statements.rows(block.windows, keys, by_index=block.by_index)
         return self._reader.execute(sql, params)
 
 

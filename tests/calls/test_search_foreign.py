@@ -89,6 +89,7 @@ def test_search_reads_what_kamailio_stored(db_path: Path) -> None:
     "CREATE TABLE a (rowid TEXT, micro_ts INTEGER, msg TEXT, id INTEGER)",
     "CREATE VIEW a AS SELECT 1 AS id, 5 AS micro_ts, 'm' AS msg",
     "CREATE TABLE a (date TEXT, msg TEXT, id INTEGER)",
+    "CREATE TABLE a (micro_ts INTEGER UNIQUE, msg TEXT, id INTEGER)",
 ])  # fmt: skip
 def test_search_reads_odd_tables(db_path: Path, ddl: str) -> None:
     """No rowid, a column of that name, a view, no micro_ts: there is some way to tell rows apart and order them."""
@@ -135,3 +136,12 @@ def test_search_reads_the_tables_of_homer7(db_path: Path) -> None:
     assert Search(reader, read_patterns(["hep_proto_1_call"]), query).batches().__next__()
     reader.close()
     assert any("hep_proto_1_call_from_user" in step for step in plan_of(db_path, reader))
+
+
+def test_search_finds_rows_without_a_time_once(db_path: Path) -> None:
+    """NULL in an indexed column is no end of the walk, and is not met on it."""
+    with contextlib.closing(sqlite3.connect(db_path)) as connection:
+        connection.execute("CREATE TABLE a (micro_ts INTEGER UNIQUE, msg TEXT)")
+        connection.executemany("INSERT INTO a VALUES (?, 'm')", [(None,), (5,), (None,), (7,)])
+        connection.commit()
+    assert [record.micro_ts for record in find_records(db_path, "a")] == [0, 0, 5, 7]

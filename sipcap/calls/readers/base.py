@@ -26,7 +26,8 @@ class Layout:
     *form* is ``sip``, ``report`` or ``homer7``; *columns* are those of it that the table has. *time_sql* and
     *key_sql* are expressions for microseconds and for an integer that tells rows apart. *clock* is an indexed column
     in whose order time goes on, "" if there is none; *date_form* says how bounds are written if that is a date and not
-    ``micro_ts``: "" = they cannot be. *indexed* are columns, or keys of a JSON column as ``column.key``.
+    ``micro_ts``: "" = they cannot be. *indexed* are columns, or keys of a JSON column as ``column.key``;
+    *date_type* is the database's own name of the type of its date.
     """
 
     table: str
@@ -38,6 +39,8 @@ class Layout:
     clock_may_be_null: bool = True
     date_form: str = ""
     indexed: frozenset[str] = frozenset()
+    is_key_indexed: bool = True
+    date_type: str = ""
 
     @property
     def goes_by_date(self) -> bool:
@@ -109,8 +112,9 @@ class Reader(ABC):
         column, _, key = name.partition(".")
         return self.key_of_json_sql(column, key) if key else self.quote(column)
 
-    def column_sql(self, column: str) -> str:
-        """A record's column as an expression; a date gives text."""
+    def date_sql(self, column: str, kind: str) -> str:
+        """A date of a type as text, ``YYYY-MM-DD HH:MM:SS``."""
+        del kind
         return self.quote(column)
 
     def clock_sql(self, column: str) -> str:
@@ -155,6 +159,9 @@ def columns_of(form: str, columns: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in _KNOWN[form] if name in there)
 
 
+_FIRST_DATE_US: Final = -62_135_596_800_000_000  # 0001-01-01
+_LAST_DATE_US: Final = 253_402_300_800_000_000  # 10000-01-01
+
 DATE_SLACK_US: Final = 26 * 3_600 * 1_000_000
 """``date`` may be in the local time of whoever wrote it, as Kamailio's is: 14 hours, and half a day to be sure."""
 
@@ -169,14 +176,18 @@ class Statements:
         self._time, self._key, self._mark = layout.time_sql, layout.key_sql, reader.mark
         self._clock = reader.quote(layout.clock) if layout.clock else ""
         self._query = query
-        self._select = ", ".join([self._time, self._key, *map(reader.column_sql, layout.columns)])
+        dates = {"date", "create_date"}
+        self._select = ", ".join([self._time, self._key, *(
+            reader.date_sql(name, layout.date_type) if name in dates else reader.quote(name) for name in layout.columns
+        )])  # fmt: skip
 
     def edge(self, windows: Iterable[Window], rows: int) -> tuple[str, Params]:
         """The clock of the row so many rows further on."""
         where, params = _all_of([(window.sql, list(window.params)) for window in windows])
         clock = self._reader.clock_sql(self._layout.clock)
         # S608: names are quoted, values are parameters.
-        sql = f"SELECT {clock} FROM {self._table}{where} ORDER BY {self._clock} LIMIT 1 OFFSET {rows}"  # noqa: S608
+        # The value has a name of its own, or PostgreSQL would sort by it: by text, and without an index.
+        sql = f"SELECT {clock} AS edge FROM {self._table}{where} ORDER BY {self._clock} LIMIT 1 OFFSET {rows}"  # noqa: S608
         return sql, params
 
     def keys(
@@ -192,10 +203,15 @@ class Statements:
         order = f"{self._time}, {self._key}"
         return f"SELECT {order} FROM {self._table}{where} ORDER BY {order} LIMIT {limit}", params  # noqa: S608
 
-    def rows(self, windows: Iterable[Window], keys: Sequence[int]) -> tuple[str, Params]:
-        """The rows of these keys: time, key, then the columns of the layout."""
+    def rows(self, windows: Iterable[Window], keys: Sequence[int], *, by_index: bool) -> tuple[str, Params]:
+        """The rows of these keys: time, key, then the columns of the layout.
+
+        Where a key finds its row without further help, nothing else is asked for.
+        """
         parts = [(f"{self._key} {self._reader.keys_sql(len(keys))}", self._reader.keys_params(keys))]
         parts += [(window.sql, list(window.params)) for window in windows]
+        if by_index and not self._layout.is_key_indexed:
+            parts += self._conditions(by_index=True)
         where, params = _all_of(parts)
         return f"SELECT {self._select} FROM {self._table}{where}", params  # noqa: S608
 
@@ -209,8 +225,9 @@ class Statements:
         lower, upper = self._reader.usual_dates(layout.date_form) if layout.goes_by_date else (None, None)
         since, until = self._bound(query.since_us, -slack_us), self._bound(query.until_us, slack_us)
         lower, upper = lower if since is None else since, upper if until is None else until
+        nowhere = [Window(f"{self._clock} IS NOT NULL")] if layout.clock_may_be_null else []
         return (
-            [] if lower is None else [self.window(">=", lower)],
+            nowhere if lower is None else [self.window(">=", lower)],
             [] if upper is None else [self.window("<", upper)],
         )
 
@@ -218,7 +235,9 @@ class Statements:
         layout = self._layout
         if ts_us is None or not layout.goes_by_date:
             return ts_us
-        return self._reader.date_bound(layout.date_form, ts_us + slack_us) if layout.date_form else None
+        if not layout.date_form or not _FIRST_DATE_US <= ts_us + slack_us < _LAST_DATE_US:
+            return None
+        return self._reader.date_bound(layout.date_form, ts_us + slack_us)
 
     def strays(self) -> list[Window]:
         """Rows whose clock tells no time: it is NULL, or something that is no date."""

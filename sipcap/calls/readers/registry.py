@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from sipcap.calls.readers.base import Reader
 from sipcap.errors import CannotStart
 from sipcap.sinks.registry import sqlite_path
+
+KNOWN = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE"
 
 
 def open_reader(url: str) -> Reader:
     """Connect to the database that a URL names, for reading.
 
     Raises:
-        CannotStart: unknown scheme, a URL that does not name a database, or no connection.
+        CannotStart: unknown scheme, a URL that does not name a database, no driver, or no connection.
     """
-    scheme = urlsplit(url).scheme
-    if scheme == "sqlite":
-        from sipcap.calls.readers.sqlite import SqliteReader  # noqa: PLC0415  # a driver is loaded when it is used
+    reader = _reader(url.partition("://")[0].strip().lower(), url)
+    reader.open()
+    return reader
 
-        reader = SqliteReader(sqlite_path(url))
-        reader.open()
-        return reader
-    raise CannotStart(f"--db-url: {scheme or url!r} cannot be searched; known: sqlite")
+
+def _reader(scheme: str, url: str) -> Reader:
+    try:  # a driver is loaded when it is used
+        if scheme in {"postgresql", "postgres"}:
+            from sipcap.calls.readers.postgresql import PostgresqlReader  # noqa: PLC0415
+
+            return PostgresqlReader(url)
+        if scheme == "mysql":
+            from sipcap.calls.readers.mysql import MysqlReader  # noqa: PLC0415
+
+            return MysqlReader(url)
+    except ImportError as error:
+        raise CannotStart(f"the driver for {scheme} is missing ({error})") from None
+    if scheme == "sqlite":
+        from sipcap.calls.readers.sqlite import SqliteReader  # noqa: PLC0415
+
+        return SqliteReader(sqlite_path(url))
+    raise CannotStart(f"--db-url: no database that can be searched; known: {KNOWN}")
