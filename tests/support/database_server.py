@@ -162,8 +162,8 @@ class DatabaseServer(ABC):
 
     def _end(self, how: signal.Signals) -> None:
         assert self._process is not None, "not ours"
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, how)
+        if self._process.poll() is None:
+            self._process.send_signal(how)
         self._process.wait(START_S)
 
     def close(self) -> None:
