@@ -18,7 +18,8 @@ from sipcap.record import Record
 from sipcap.routing import Router
 from sipcap.sinks.base import Adjusted, Row, Sink
 from sipcap.sinks.homer7 import COLUMNS, homer7_row
-from sipcap.sinks.homer7_tables import STEP_S
+from sipcap.sinks.homer7_tables import STEP_S, Bounds
+from sipcap.sinks.postgresql_homer7 import Homer7Driver
 from sipcap.sinks.registry import open_sink
 from tests.support.databases import Database, ServedDatabase
 from tests.support.records import records, report_record, sip_record
@@ -211,6 +212,31 @@ def test_partitions_of_another_writer_are_used_and_not_overlapped(postgresql: Se
     _write(sink, _invite(NEW_YEAR_US), _invite(NEW_YEAR_US + HOUR_US))
     assert _bounds(postgresql)[f"{CALL}_20240101_0100"] == _period("2024-01-01 01", "2024-01-01 02")
     assert len(_bounds(postgresql)) == 3
+
+
+def test_partition_that_somebody_makes_at_the_same_moment_is_used(
+    postgresql: ServedDatabase, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who does not know our lock may be faster."""
+    _write(sink, _invite(NEW_YEAR_US))
+    read_bounds = Homer7Driver._read_bounds
+    answers: list[list[Bounds]] = [[]]  # as it was a moment before
+    monkeypatch.setattr(
+        Homer7Driver, "_read_bounds", lambda driver, table: answers.pop() if answers else read_bounds(driver, table)
+    )
+    late = open_sink(postgresql.url, schema="homer7")
+    _write(late, _invite(NEW_YEAR_US + 1))
+    late.close()
+    assert answers == []
+    assert _dates(postgresql) == [NEW_YEAR_US, NEW_YEAR_US + 1]
+
+
+def test_partition_without_a_lower_bound_takes_old_rows(postgresql: ServedDatabase, sink: Sink) -> None:
+    """Whatever bounds an administrator has chosen are respected."""
+    _write(sink, _invite(NEW_YEAR_US))
+    postgresql.execute(f"CREATE TABLE old PARTITION OF {CALL} FOR VALUES FROM (MINVALUE) TO ('2000-01-01')")
+    _write(sink, _invite(0), _invite(NEW_YEAR_US - 1))
+    assert set(_bounds(postgresql)) == {"old", f"{CALL}_20231231_2200", f"{CALL}_20240101_0000"}
 
 
 def test_partition_that_was_dropped_meanwhile_is_made_again(postgresql: ServedDatabase, sink: Sink) -> None:
