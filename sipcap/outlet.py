@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import struct
 import threading
 import time
 from collections import deque
@@ -79,41 +78,40 @@ class SharedTurnstile:
     wrote in the turn in which it was killed is not taken off the limit.
     """
 
-    _STATE = struct.Struct("=QQ")  # records that may still pass, 1 while somebody writes or if that failed
+    _LEFT, _WRITING = 0, 1  # records that may still pass; 1 while somebody writes, or if that failed
 
     def __init__(self, pipe: int, limit: int = UNLIMITED) -> None:
         self._pipe = pipe
         self._lock = os.memfd_create("sipcap-turnstile")  # holds nothing; a file is what can be locked
-        self._shared = mmap(-1, self._STATE.size)
-        self._STATE.pack_into(self._shared, 0, limit, 0)
+        # Each number is stored as a whole: who looks without a turn must never see half of one, as struct's
+        # pack_into shows (it writes zeros first, and "none left" ends a capture).
+        self._shared = memoryview(mmap(-1, 16)).cast("Q")
+        self._shared[self._LEFT] = limit
 
     def __enter__(self) -> int:
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
-        left, broken = self._STATE.unpack_from(self._shared)
         try:
-            if broken:
+            if self._shared[self._WRITING]:
                 for _ in _write_pieces(self._pipe, b"\n"):
                     pass
         except OSError:
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
             raise
-        self._STATE.pack_into(self._shared, 0, left, 1)
-        return int(left)
+        self._shared[self._WRITING] = 1
+        return self._shared[self._LEFT]
 
     def __exit__(self, *reason: object) -> None:
-        left, _writing = self._STATE.unpack_from(self._shared)
-        self._STATE.pack_into(self._shared, 0, left, 0 if reason[0] is None else 1)
+        self._shared[self._WRITING] = 0 if reason[0] is None else 1
         fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     def passed(self, records: int) -> None:
         """Take so many off the limit that all share."""
-        left, writing = self._STATE.unpack_from(self._shared)
-        self._STATE.pack_into(self._shared, 0, left - records, writing)
+        self._shared[self._LEFT] -= records
 
     @property
     def left(self) -> int:
         """Records that may still pass, as any process may ask without a turn."""
-        return int(self._STATE.unpack_from(self._shared)[0])
+        return self._shared[self._LEFT]
 
 
 class Outlet:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Final
+
+
+_ONE_STOP_S: Final = 0.1
+"""Signals this close together are one: timeout(1) and shells send theirs to the process and to its group."""
 
 
 class Stop:
@@ -23,6 +29,7 @@ class Stop:
         self.signal_number = 0
         """The first signal that came; 0 = none."""
         self.requested = False
+        self._since_s = 0.0
         self.leaving: list[Callable[[], None]] = []
         """What is done before the process leaves at once: end other processes."""
 
@@ -42,11 +49,15 @@ class Stop:
         self.requested = True
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        now_s = time.monotonic()
+        if self.signal_number and now_s - self._since_s < _ONE_STOP_S:
+            return
         if self.signal_number:
             for act in self.leaving:
                 with contextlib.suppress(OSError):  # somebody who has gone already keeps nobody here
                     act()
             os._exit(128 + number)
+        self._since_s = now_s
         self.signal_number = number
         self.requested = True
 

@@ -13,7 +13,7 @@ import pytest
 
 from sipcap.capturing import CaptureWorkers, start_workers
 from sipcap.errors import Unwritten
-from tests.support.background import children_of, is_running, wait_for
+from tests.support.background import children_of, forked_workers, is_running, wait_for
 from tests.support.captures import Run, running
 from tests.support.messages import chunk, hep3, hep3_datagram, sip_message, usual_chunks
 from tests.support.receiving import PATIENCE_S, send_udp
@@ -59,7 +59,7 @@ def test_workers_one_killed_is_an_error_and_the_counters_add_up() -> None:
         first: list[int] = []
 
         def kill_one() -> None:
-            first.extend(child for child in children_of(os.getpid()))
+            first.extend(forked_workers())
             send_udp(run.port, *map(hep3_datagram, range(20)))
             time.sleep(0.5)
             os.kill(first[0], signal.SIGKILL)
@@ -105,7 +105,7 @@ def test_workers_end_when_their_parent_is_killed() -> None:
 def test_workers_leave_with_a_second_signal() -> None:
     """What "at once" means holds for the processes behind the command, too."""
     with running(children=2) as run, workers_of(run) as workers:
-        assert len(children_of(os.getpid())) == 2
+        assert len(forked_workers()) == 2
         for act in run.stop.leaving:
             act()
         workers.join(PATIENCE_S)

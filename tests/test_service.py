@@ -25,6 +25,7 @@ from sipcap.service import Service, StoreJob
 from sipcap.sinks.base import Sink
 from sipcap.sources.hep import HepOptions, HepSource
 from sipcap.stopping import Stop
+from tests.support.background import forked_workers
 from tests.support.messages import hep3_datagram, sip_message
 from tests.support.receiving import PATIENCE_S, port_of, send_udp
 from tests.support.sinks import Away, MemorySink, Tables
@@ -273,8 +274,7 @@ def test_service_worker_killed_is_an_error_and_the_counters_add_up(children: int
         def kill() -> None:
             run.send(*range(30))
             wait_for(lambda: len(run.stored) == 30)
-            workers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-            os.kill(int(workers[0]), signal.SIGKILL)
+            os.kill(forked_workers()[0], signal.SIGKILL)
             time.sleep(0.3)
 
         total = run.fail(kill, Unwritten, rf"1 of {children} capturing processes failed or were killed")
@@ -289,8 +289,7 @@ def test_service_worker_killed_at_once_is_balanced() -> None:
         def kill() -> None:
             run.send(*range(30))
             wait_for(lambda: len(run.stored) > 0)
-            workers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-            os.kill(int(workers[0]), signal.SIGKILL)
+            os.kill(forked_workers()[0], signal.SIGKILL)
 
         total = run.fail(kill, Unwritten, "killed")
         assert total.stored == len(run.stored) == 30

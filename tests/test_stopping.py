@@ -15,14 +15,15 @@ from tests.conftest import TIMEOUT_S, environment
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD)
 TWICE = """
-import os, signal, sys
+import os, signal, sys, time
 from sipcap.stopping import Stop
 stop = Stop()
 stop.leaving.append(lambda: os.kill(2**22 + 1, 9))  # no such process
 stop.leaving.append(lambda: os.write(1, b"goodbye"))
 stop.install()
-for number in sys.argv[1:]:
+for number in sys.argv[2:]:
     os.kill(os.getpid(), int(number))
+    time.sleep(float(sys.argv[1]))
 os.write(1, b"still here")
 """
 
@@ -36,10 +37,10 @@ def stop() -> Iterator[Stop]:
         signal.signal(number, handler)
 
 
-def send(*numbers: int) -> tuple[int, bytes]:
-    """Exit code and output of a process that sends itself these signals."""
+def send(*numbers: int, pause_s: float = 0.15) -> tuple[int, bytes]:
+    """Exit code and output of a process that sends itself these signals, with a pause behind each."""
     done = subprocess.run(
-        [sys.executable, "-c", TWICE, *map(str, numbers)],
+        [sys.executable, "-c", TWICE, str(pause_s), *map(str, numbers)],
         capture_output=True,
         env=environment(),
         timeout=TIMEOUT_S,
@@ -128,3 +129,9 @@ def test_stop_learns_how_children_ended_though_the_parent_ignored_them(stop: Sto
 def test_stop_second_signal_leaves_at_once(numbers: tuple[int, ...], expected: tuple[int, bytes]) -> None:
     """The second INT or TERM ends the process with its code, after its last words; hang-ups never do."""
     assert send(*numbers) == expected
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.001])
+def test_stop_signals_close_together_are_one(pause_s: float) -> None:
+    """timeout(1) signals the process and then its group: that is no wish to leave without draining."""
+    assert send(signal.SIGTERM, signal.SIGTERM, signal.SIGTERM, pause_s=pause_s) == (0, b"still here")

@@ -156,6 +156,8 @@ class StreamPort:
 
     def receive(self, connection: Connection) -> list[bytes]:
         """Take one turn of a connection; it is closed if its peer is done."""
+        if connection not in self._connections:
+            return []  # dropped since the selector named it: it was counted then
         frames, open_still = connection.receive()
         if not open_still:
             self._drop(connection)

@@ -161,6 +161,17 @@ def children_of(pid: int) -> list[int]:
     return []
 
 
+def forked_workers() -> list[int]:
+    """Children of this process that were forked and run no program of their own: no servers that fixtures started."""
+    own = Path("/proc/self/cmdline").read_bytes()
+    workers = []
+    for pid in children_of(os.getpid()):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes() == own and is_running(pid):
+                workers.append(pid)
+    return workers
+
+
 def is_running(pid: int) -> bool:
     """Whether there is such a process, and no zombie."""
     with contextlib.suppress(OSError):
