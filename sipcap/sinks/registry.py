@@ -13,8 +13,13 @@ from sipcap.sinks.driver import Driver
 from sipcap.sinks.server import ServerSink
 
 DEFAULT_URL: Final = "sqlite:///sipcap.db"
-KNOWN: Final = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE, ndjson:///FOLDER, text:///FOLDER"
-_SERVERS: Final = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql"}
+KNOWN: Final = (
+    "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE, unixodbc://HOST/DSN, ndjson:///FOLDER,"
+    " text:///FOLDER"
+)
+_SERVERS: Final = {
+    "postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "unixodbc": "odbc", "odbc": "odbc",
+}  # fmt: skip
 _FOLDERS: Final = ("ndjson", "text", "dbtext")
 _PACKAGES: Final = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
 
@@ -63,6 +68,11 @@ def _driver(database: str, url: str, schema: str) -> Driver:
             from sipcap.sinks.postgresql_homer7 import Homer7Driver  # noqa: PLC0415
 
             return (Homer7Driver if schema == HOMER7 else PostgresqlDriver)(parse_postgresql_url(url))
+        if database == "odbc":
+            from sipcap.sinks.odbc import OdbcDriver  # noqa: PLC0415
+            from sipcap.sinks.odbc_connect import parse_odbc_url  # noqa: PLC0415
+
+            return OdbcDriver(parse_odbc_url(url))
         from sipcap.sinks.mysql import MysqlDriver  # noqa: PLC0415
         from sipcap.sinks.mysql_connect import parse_mysql_url  # noqa: PLC0415
 

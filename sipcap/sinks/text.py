@@ -193,6 +193,9 @@ class _Layout:
         stored = [column.name for column in self.shape.columns]
         by_name = {column.name: column for column in columns}
         self._digits = [(place, by_name[name]) for place, name in enumerate(stored) if by_name[name].is_number]
+        has_both = {"msg", "msg_raw"} <= {*stored}
+        self._raw = stored.index("msg_raw") if has_both else None
+        self._msg = stored.index("msg") if has_both else 0
         fields = [*stored, None, *_CONSTANTS]  # None: where the number of the row is
         self._pick = picker(
             [
@@ -206,7 +209,9 @@ class _Layout:
         fit, pick = self.shape.fit, self._pick
         for values in self._values(rows, tally):
             number += 1
-            fields = ["" if value is None else value for value in fit(values, tally)]
+            fields = list(fit(values, tally))
+            if self._raw is not None and fields[self._raw] is not None and not fields[self._raw]:
+                fields[self._msg] = ""  # empty bytes cannot be told from none
             tally.sanitised += self._make_digits(fields)
             yield dbtext.encode_fields(pick([*_texts(fields), str(number), *_CONSTANTS]))
 
@@ -223,7 +228,7 @@ class _Layout:
 
 
 def _texts(fields: Sequence[Any]) -> Iterator[str | bytes]:
-    return (field if isinstance(field, (str, bytes)) else str(field) for field in fields)
+    return ("" if field is None else field if isinstance(field, (str, bytes)) else str(field) for field in fields)
 
 
 @lru_cache(maxsize=1_024)

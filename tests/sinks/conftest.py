@@ -9,9 +9,10 @@ import pytest
 
 from tests.support.database_server import DatabaseServer
 from tests.support.databases import Database, ServedDatabase, SqliteDatabase
+from tests.support.odbc import data_sources, odbc_postgresql, odbc_sqlite
 from tests.support.servers import mysql_server, postgresql_server
 
-__all__ = ["mysql_server", "postgresql_server"]
+__all__ = ["data_sources", "mysql_server", "odbc_postgresql", "odbc_sqlite", "postgresql_server"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mysql"])

@@ -69,7 +69,7 @@ def made_again(row: dict[str, Cell], columns: tuple[str, ...], kind: str) -> tup
 def test_row_of_any_record_is_that_record(sink: TextSink, folder: Path, record: Record, raw: bytes | None) -> None:
     """Whatever a record holds is read again from its row, its message byte by byte."""
     record.date = UTC  # in seconds, so that it has a form to keep
-    if raw:
+    if raw is not None:
         record.msg_b64 = raw
     assert sink.write(os.urandom(8).hex(), {"t": [Row(record, {"x": [1]})]}) == Adjusted()
     columns = SIP_COLUMNS if isinstance(record, SipRecord) else REPORT_COLUMNS

@@ -20,6 +20,8 @@ class Database(ABC):
     """A database, and the sinks that a test has opened on it."""
 
     kind: str
+    takes_nul = True
+    """Whether text may hold NUL."""
 
     def __init__(self) -> None:
         self._sinks: list[Sink] = []
@@ -94,6 +96,7 @@ class ServedDatabase(Database):
         super().__init__()
         self.server = server
         self.kind = server.scheme
+        self.takes_nul = self.kind != "postgresql"
         self.name = server.create_database(options)
 
     @property
