@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from sipcap.counters import Counters
@@ -25,7 +27,8 @@ class Store:
 
     Args:
         own: where records go, and what writes them.
-        counters: ``received``, ``rejected{bad_line}``.
+        counters: ``received``, ``rejected{bad_line}``, ``rejected{cut}``; ``dropped{database}`` for what was read and
+            never came to a batcher.
         strict: a bad line ends it.
         others: where records go that name another capture mode; see Lanes.
     """
@@ -64,10 +67,11 @@ class Store:
         Raises:
             InputError: a bad line with ``strict``, a record of a newer sipcap, input that cannot be read. All
                 records before it are stored.
-            Unwritten: the database does not take the records.
+            Unwritten: the database does not take the records. Whatever was read behind them is counted as dropped.
         """
         inlet = Inlet(fd)
         framer = LineFramer()
+        ahead: deque[bytes] = deque()
         try:
             while not inlet.at_end and not stopping():
                 wait_s = min(_TICK_S, self._lanes.due_s - time.monotonic())
@@ -75,13 +79,24 @@ class Store:
                 if data:
                     self._take(framer.receive_data(data), name)
                 self._lanes.flush_due()
-            for data in inlet.stop():
-                self._take(framer.receive_data(data), name)
+            ahead.extend(inlet.stop())
+            while ahead:
+                self._take(framer.receive_data(ahead.popleft()), name)
             if inlet.at_end:
                 self._take(framer.finish(), name)
-        except (InputError, Unwritten):
+            else:
+                cut = len(framer.finish())  # its end is still in the pipe
+                self._counters.received += cut
+                self._counters.rejected["cut"] += cut
+        except InputError:
             self._lanes.flush()
             raise
+        except Unwritten as error:
+            ahead.extend(inlet.stop())
+            self._drop(sum(len(framer.receive_data(data)) for data in ahead) + len(framer.finish()))
+            with contextlib.suppress(Unwritten):  # counted as well
+                self._lanes.flush()
+            raise Unwritten(f"{error}; with all that was read ahead, {self.unwritten} remain unwritten") from None
         finally:
             inlet.stop()
         self._lanes.flush()
@@ -90,7 +105,7 @@ class Store:
         return inlet.at_end
 
     def _take(self, texts: list[tuple[int, bytes]], name: str) -> None:
-        for number, text in texts:
+        for place, (number, text) in enumerate(texts, 1):
             self._counters.received += 1
             try:
                 record, unknown = decode_record(text, self._derive)
@@ -100,7 +115,16 @@ class Store:
             except InputError as error:
                 self._counters.rejected["newer_version"] += 1
                 raise InputError(f"{name}:{number}: {error}") from None
-            self._lanes.add(record, unknown)
+            try:
+                self._lanes.add(record, unknown)
+            except Unwritten:
+                self._drop(len(texts) - place)
+                raise
+
+    def _drop(self, count: int) -> None:
+        """Count what was read and is not given to a database that takes nothing."""
+        self._counters.received += count
+        self._counters.dropped["database"] += count
 
     def _refuse(self, text: str) -> None:
         self._counters.rejected["bad_line"] += 1

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ from hypothesis import strategies as st
 
 from sipcap.batching import Batcher, BatchOptions
 from sipcap.counters import Counters
-from sipcap.errors import InputError, Unwritten
+from sipcap.errors import InputError, SinkError, Unwritten
 from sipcap.lanes import Lane
 from sipcap.ndjson import encode_records
 from sipcap.routing import Router
 from sipcap.storing import Store
 from tests.support.messages import BASE_TS_US
+from tests.support.pipes import wait_until
 from tests.support.records import line_of, report_record, sip_lines, sip_record
 from tests.support.sinks import Away, MemorySink, Refusing
 
@@ -139,9 +141,40 @@ def test_refused_and_unreachable_records_are_all_accounted_for(tmp_path: Path) -
     assert bench.read(sip_lines(25) + b"bad\n", tmp_path)
     assert (bench.counters.stored, bench.counters.dropped, bench.counters.imbalance()) == (24, {"database": 1}, 0)
     bench = Bench(sink=MemorySink(Away()))
-    with pytest.raises(Unwritten):
+    with pytest.raises(Unwritten, match=r"; 10 record\(s\) that were read .*, 25 remain unwritten$"):
         bench.read(sip_lines(25), tmp_path)
-    assert (bench.counters.received, bench.counters.imbalance()) == (10, 0)
+    assert (bench.counters.received, bench.counters.dropped, bench.counters.imbalance()) == (25, {"database": 25}, 0)
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_unreachable_database_leaves_nothing_uncounted_that_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_stopped: bool
+) -> None:
+    """Lines in hand, in the read-ahead and cut in two are all received and dropped, and in what the error says."""
+    monkeypatch.setattr("sipcap.inlet.OUTPUT_WRITE_BYTES", 2_500)
+    stop = threading.Event()
+
+    def away(_tables: object) -> SinkError:
+        wait_for_all(reading, path)
+        return SinkError("away", transient=True)
+
+    bench = Bench(sink=MemorySink(away), size=50)
+    path = tmp_path / "input"
+    path.write_bytes(sip_lines(1_000) + b'{"v":1,"half a li')
+    with path.open("rb", buffering=0) as reading:
+        if is_stopped:
+            stop.set()
+        with pytest.raises(Unwritten, match=r"1001 remain unwritten$"):
+            bench.store.read(reading.fileno(), "input", lambda: stop.is_set() and wait_for_all(reading, path))
+    assert (bench.counters.received, bench.counters.dropped) == (1_001, {"database": 1_001})
+    assert bench.store.unwritten == 1_001
+
+
+def wait_for_all(reading: FileIO, path: Path) -> bool:
+    """Wait until all of a file is read ahead."""
+    wait_until(lambda: reading.tell() == path.stat().st_size)
+    time.sleep(0.05)  # and handed to us
+    return True
 
 
 lines = st.one_of(
@@ -210,7 +243,7 @@ def test_stop_stores_what_has_been_read_and_says_that_it_is_not_the_end() -> Non
     reader.join(30)
     assert ends == [False]
     assert bench.numbers() == list(range(40))
-    assert bench.counters.imbalance() == 0
+    assert (bench.counters.rejected, bench.counters.imbalance()) == ({"cut": 1}, 0)
     os.close(writing)
     os.close(reading)
 
