@@ -73,6 +73,8 @@ class OdbcDriver(Driver):
         is_first, self._dialect = self._dialect is None, Dialect(connection)
         if self._dialect.utc is not None:
             self._run(self._dialect.utc)
+        if self._is_fast and not self._dialect.takes_many_rows:
+            self._be_slow()
         if is_first and not self._dialect.has_transactions:
             _LOGGER.warning(
                 "%s knows no transactions: a batch that fails may be stored in part or twice (at least once)",
@@ -222,9 +224,12 @@ class OdbcDriver(Driver):
             except self._api.Error as error:
                 if not self._is_fast or self.trouble(error) is Trouble.LOST:
                     raise
-                self._is_fast = False
-                _LOGGER.warning("%s does not take %s: rows go in one by one", self.place, FAST)
+                self._be_slow()
                 raise _TooFast from None
+
+    def _be_slow(self) -> None:
+        self._is_fast = False
+        _LOGGER.warning("%s does not take %s: rows go in one by one", self.place, FAST)
 
     def commit(self) -> None:
         """See Driver."""

@@ -51,6 +51,7 @@ class Dialect:
         self.engine = str(connection.getinfo(_DBMS_NAME))
         self.has_transactions = bool(connection.getinfo(_TXN_CAPABLE))
         self.has_widths = self.engine != "SQLite"  # there, any column takes any text
+        self.takes_many_rows = self.engine != "SQLite"  # its driver 0.9998 ends the process with a segmentation fault
         self.utc = _UTC.get(self.engine)
         self._mark = str(connection.getinfo(_IDENTIFIER_QUOTE)).strip()
         self._longest = int(connection.getinfo(_MAX_TABLE_NAME) or 0)

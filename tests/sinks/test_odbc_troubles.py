@@ -14,7 +14,7 @@ from sipcap.sinks.odbc_connect import parse_odbc_url
 from sipcap.sinks.odbc_dialect import Dialect
 from tests.sinks.test_outages import end_connections, numbers
 from tests.support.database_server import DatabaseServer
-from tests.support.databases import rows_of
+from tests.support.databases import Database, rows_of
 from tests.support.odbc import DataSources, OdbcPostgresql, OdbcSqlite
 from tests.support.proxy import Proxy
 from tests.support.records import sip_record
@@ -85,14 +85,16 @@ def test_write_connection_cut_in_a_batch_stores_it_once(
     assert numbers(odbc_postgresql) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("kind", ["odbc_sqlite", "odbc_postgresql"])
 def test_write_fast_where_the_driver_does_not_take_it_is_slow(
-    odbc_postgresql: OdbcPostgresql, caplog: pytest.LogCaptureFixture
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     """Who asks for many rows at a time gets all rows all the same, each once."""
-    sink = odbc_postgresql.sink(f"{odbc_postgresql.url}?fast_executemany=1")
+    database: Database = request.getfixturevalue(kind)
+    sink = database.sink(f"{database.url}?fast_executemany=1")
     for batch in range(2):
         sink.write(str(batch), {"sip_capture": rows_of(sip_record(batch, msg="x" * 9_000))})
-    assert numbers(odbc_postgresql) == [0, 1]
+    assert [row["callid"] for row in database.rows()] == ["call-0@host", "call-1@host"]
     assert caplog.text.count("does not take fast_executemany: rows go in one by one") == 1
 
 

@@ -67,6 +67,10 @@ def test_sqlite_path_of_what_names_no_file_says_how_to_write_it(url: str, tmp_pa
         f"mysql://u:{SECRET}@h\u2100/db",
         f"sqlite://u:{SECRET}@[/x",
         f" mysql://u:{SECRET}@h/db",
+        f"text://u:{SECRET}@h/folder",
+        f"ndjson:///folder?{SECRET}",
+        f"unixodbc://u:{SECRET}@h/x;y",
+        f"odbc://u:{SECRET}@h/",
         "",
     ],
 )
