@@ -15,7 +15,7 @@ from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import SinkError, Unwritten
 from sipcap.record import SipRecord
 from sipcap.sinks.base import Row, Sink
-from sipcap.sources.quiet import Throttle
+from sipcap.throttle import Throttle
 
 _LOGGER = logging.getLogger("sipcap")
 _FIRST_PAUSE_S = 0.1

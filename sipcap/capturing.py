@@ -12,7 +12,7 @@ from mmap import mmap
 from typing import Final
 
 from sipcap.counters import Counters
-from sipcap.errors import Unwritten
+from sipcap.errors import SipcapError, Unwritten
 from sipcap.limits import DRAIN_TIMEOUT_S, FLUSH_INTERVAL_S
 from sipcap.outlet import UNLIMITED, LocalTurnstile, Outlet, SharedTurnstile
 from sipcap.pipeline import Encode, ExtractOptions, capture
@@ -136,7 +136,9 @@ class CaptureWorkers(Workers):
         if outlet.reader_gone:
             self._ending[1] = 1
         if outlet.failure is None:
-            return 0
+            # Nobody may end unasked: it would look like a clean stop, and whatever comes later would be lost.
+            asked = told_to_stop() or self._turnstile.left == 0 or outlet.reader_gone
+            return 0 if asked else SipcapError.exit_code
         self._ending[0] = outlet.failure.errno or errno.EIO
         return Unwritten.exit_code
 

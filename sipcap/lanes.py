@@ -11,7 +11,7 @@ from sipcap.errors import Unwritten
 from sipcap.record import Record
 from sipcap.routing import Router
 from sipcap.sinks.base import Row
-from sipcap.sources.quiet import Throttle
+from sipcap.throttle import Throttle
 
 _SHOWN: Final = 80  # characters of a name that came with a record
 

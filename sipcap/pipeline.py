@@ -13,6 +13,7 @@ from sipcap.limits import FLUSH_INTERVAL_S
 from sipcap.outlet import Lines, Outlet
 from sipcap.record import Record, SipRecord
 from sipcap.sources.base import Source
+from sipcap.watch import LossWatch
 from sipcap.wire.message import Message
 
 Encode = Callable[[Sequence[Record]], bytes]
@@ -77,16 +78,16 @@ def capture(
             publishing counters.
     """
     counters = source.stats
-    tick = on_tick or _nothing
+    ticks = [LossWatch(counters), *([on_tick] if on_tick is not None else [])]
     for messages in source:
         records = extract(messages, extractor, counters)
         if records:
             outlet.put(lines_of(records, encode))
             while not outlet.wait_for_space(FLUSH_INTERVAL_S) and not stopping():
-                tick()
+                _call_all(ticks)
         else:
             outlet.probe()
-        tick()
+        _call_all(ticks)
         if outlet.ended:
             source.stop()
             return  # nobody takes what else the source has
@@ -94,5 +95,6 @@ def capture(
             source.stop()
 
 
-def _nothing() -> None:
-    pass
+def _call_all(functions: Sequence[Callable[[], None]]) -> None:
+    for function in functions:
+        function()

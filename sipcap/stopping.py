@@ -10,7 +10,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-
 _ONE_STOP_S: Final = 0.1
 """Signals this close together are one: timeout(1) and shells send theirs to the process and to its group."""
 

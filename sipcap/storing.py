@@ -14,7 +14,7 @@ from sipcap.extract import Extractor
 from sipcap.inlet import Inlet
 from sipcap.lanes import Lane, Lanes
 from sipcap.ndjson import BadLine, LineFramer, decode_record, derive_with
-from sipcap.sources.quiet import Throttle
+from sipcap.throttle import Throttle
 from sipcap.wire.message import Message
 
 _LOGGER = logging.getLogger("sipcap")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -100,3 +101,11 @@ def tcp_port() -> int:
 def db_path(tmp_path: Path) -> Path:
     """Where a SQLite database may be made."""
     return tmp_path / "sipcap.db"
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What sipcap says from here on."""
+    monkeypatch.setattr(logging.getLogger("sipcap"), "propagate", True)
+    caplog.set_level(logging.INFO, "sipcap")
+    return caplog

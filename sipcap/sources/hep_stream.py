@@ -17,7 +17,7 @@ from sipcap.counters import Counters
 from sipcap.limits import MAX_STREAM_CONNECTIONS, SOCKET_BATCH, STREAM_IDLE_S
 from sipcap.sources.addresses import PeerFilter
 from sipcap.sources.hep_connection import Connection
-from sipcap.sources.quiet import Throttle
+from sipcap.throttle import Throttle
 
 _KEEPALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),

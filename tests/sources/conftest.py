@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -42,14 +41,6 @@ def agent(pki: Path, authority: Identity) -> Identity:
 def stranger(pki: Path) -> Identity:
     """Somebody for whom nobody vouches."""
     return self_signed(pki, "stranger")
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """What sipcap says from here on."""
-    monkeypatch.setattr(logging.getLogger("sipcap"), "propagate", True)
-    caplog.set_level(logging.INFO, "sipcap")
-    return caplog
 
 
 @pytest.fixture

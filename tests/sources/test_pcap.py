@@ -66,9 +66,7 @@ def test_sip_has_its_packets_time_to_the_microsecond(capture: Path, form: str) -
     """No microsecond is lost, in any form of file, until the end of 32 bits."""
     times = [1, 999_999, 1_000_000, BASE_TS_US, 1_999_999_999_999_999, 2**31 * 1_000_000 + 1, 4_294_967_295_999_999]
     packets = [(ts_us, frame(sip())) for ts_us in times]
-    capture.write_bytes(
-        p.pcapng(packets) if form == "pcapng" else p.pcap(packets, order=">" if "big" in form else "<")
-    )
+    capture.write_bytes(p.pcapng(packets) if form == "pcapng" else p.pcap(packets, order=">" if "big" in form else "<"))
     messages, source = read(capture)
     assert [message.ts_us for message in messages] == times
     assert source.stats.packets == len(times)

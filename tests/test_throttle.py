@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sipcap.sources import quiet
-from sipcap.sources.quiet import Throttle
+from sipcap import throttle
+from sipcap.throttle import Throttle
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time that the throttle sees, to be changed by the test."""
     now = [1_000.0]
-    monkeypatch.setattr(quiet.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined]
+    monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined]
     return now
 
 
