@@ -71,14 +71,6 @@ def _name_variables(command: click.Command, prefix: str) -> None:
             option.allow_from_autoenv = False
 
 
-def _name_environment(cmd_name: str, command: click.Command) -> None:
-    """Let every option be set by ``SIPCAP_<COMMAND>_<OPTION>``, named as the user writes it."""
-    for parameter in command.params:
-        if isinstance(parameter, click.Option) and parameter.envvar is None:
-            longest = max(parameter.opts, key=len).lstrip("-")
-            parameter.envvar = f"SIPCAP_{cmd_name}_{longest}".upper().replace("-", "_")
-
-
 @click.command(
     cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nFILES\n    sipcap.db  the database in the current folder, where none is named",

@@ -102,13 +102,18 @@ def _option(option: click.Option, ctx: click.Context) -> Option:
     return Option(
         names=(*option.opts, *option.secondary_opts),
         long_name=max(option.opts, key=len),
-        metavar="" if flag else option.make_metavar(ctx).strip("[]"),
+        metavar="" if flag else _bare(option.make_metavar(ctx)),
         value=None if flag else _value(option, ctx),
         optional=not flag and _has_flag_value(option),
         repeatable=option.multiple or option.count,
         help=record[1] if record else "",
         envvars=tuple(_envvars(option, ctx)),
     )
+
+
+def _bare(metavar: str) -> str:
+    """A metavar without the brackets around all of it: ``[A|B]`` is a choice, ``A[|A]`` is not."""
+    return metavar[1:-1] if metavar.startswith("[") and metavar.endswith("]") else metavar
 
 
 def _has_flag_value(option: click.Option) -> bool:
