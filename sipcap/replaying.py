@@ -127,4 +127,3 @@ def replay_to_hep(
     finally:
         source.close()
         sink.close()
-

@@ -51,9 +51,7 @@ def common_options(function: Callable[..., R]) -> Callable[..., R]:
     )
     @click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of stderr lines.  [default: text]")
     @functools.wraps(function)
-    def wrapper(
-        *args: Any, verbose: int, quiet: int, color: str | None, log_format: str | None, **kwargs: Any
-    ) -> R:
+    def wrapper(*args: Any, verbose: int, quiet: int, color: str | None, log_format: str | None, **kwargs: Any) -> R:
         Env.current().update(verbose, quiet, color, log_format)
         return function(*args, **kwargs)
 

@@ -202,9 +202,7 @@ def test_replay_of_wireless_frames_names_the_link_type(sipcap: RunSipcap, tmp_pa
         (("F", "--capture-id", "4294967296"), "--capture-id"),
     ],
 )
-def test_replay_refuses_a_wrong_command_line(
-    sipcap: RunSipcap, calls: Path, args: tuple[str, ...], text: str
-) -> None:
+def test_replay_refuses_a_wrong_command_line(sipcap: RunSipcap, calls: Path, args: tuple[str, ...], text: str) -> None:
     """What cannot work is exit code 2 and a line that says why, before anything is read or sent."""
     done = sipcap("replay", *(str(calls) if arg == "F" else arg for arg in args))
     assert done.returncode == 2
