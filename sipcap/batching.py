@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
 
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import SinkError, Unwritten
-from sipcap.record import SipRecord
+from sipcap.recovering import Batch, Part, Recovery, Refused, count_stored, rows_in, split
 from sipcap.sinks.base import Row, Sink
+from sipcap.spool import SpoolPlace
 from sipcap.throttle import Throttle
 
 _LOGGER = logging.getLogger("sipcap")
@@ -22,17 +22,6 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _MAX_CHARACTERS = 64 << 20  # of messages in one batch: 2,000 of a megabyte, or of a line's 8, would fill the memory
 _LOOK_S = 0.1  # a pause is no longer than this without a look at whether to stop
-
-Part = Mapping[str, Sequence[Row]]
-"""Rows by table: what one transaction takes."""
-
-
-class _Refused(NamedTuple):
-    """A row that the database never takes, and why."""
-
-    table: str
-    row: Row
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -55,9 +44,11 @@ class Batcher:
     Args:
         sink: opened.
         options: sizes, times and retries.
-        counters: ``stored``, ``reported``, ``retries``, ``dead_letter``, ``dropped{database}``.
+        counters: ``stored``, ``reported``, ``retries``, ``dead_letter``, ``spooled``, ``recovered``,
+            ``dropped{database|dead_letter|spool_full}``.
         dead_letters: where refused rows go; None = they are dropped and counted.
         stopping: ends all retries.
+        place: where batches wait while the database is away; None = there is no such place.
     """
 
     def __init__(
@@ -67,6 +58,7 @@ class Batcher:
         counters: Counters,
         dead_letters: DeadLetterFile | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        place: SpoolPlace | None = None,
     ) -> None:
         self._sink = sink
         self._options = options
@@ -81,6 +73,7 @@ class Batcher:
         self._number = 0
         self._refusals = Throttle("%s; %d record(s) to %s")
         self._given_up = 0
+        self._recovery = None if place is None else Recovery(sink, place, counters, self._bury_refused)
 
     @property
     def due_s(self) -> float:
@@ -113,7 +106,7 @@ class Batcher:
         A row in that file that was refused for itself does not count: that is what the file is for.
         """
         dropped = self._counters.dropped
-        return self._given_up + dropped["database"] + dropped["dead_letter"]
+        return self._given_up + dropped["database"] + dropped["dead_letter"] + dropped["spool_full"]
 
     def flush(self) -> None:
         """Write what has been collected.
@@ -125,47 +118,67 @@ class Batcher:
         tables, self._tables = self._tables, {}
         self._size = self._characters = 0
         self._due_s = float("inf")
-        if tables:
-            self._write(tables)
+        if not tables:
+            return
+        batch = self._new_batch(tables)
+        if self._recovery is not None and self._recovery.error is not None and not self._recovery.may_try:
+            self._give_up([batch], self._recovery.error)
+        else:
+            self._write(batch)
 
-    def _write(self, tables: Part) -> None:
+    @property
+    def is_recovering(self) -> bool:
+        """Whether something waits in the spool that can be tried now."""
+        return self._recovery is not None and self._recovery.is_due
+
+    def recover(self) -> bool:
+        """Try one batch of the spool, due or not; returns whether that brought us on."""
+        return self._recovery is not None and self._recovery.step()
+
+    def take_in(self, batch_id: str, tables: Part) -> None:
+        """Write a batch that has an id already, after what has been collected; raises as ``flush``."""
+        self.flush()
+        self._write(Batch(batch_id, tables))
+
+    def _new_batch(self, part: Part) -> Batch:
+        self._number += 1
+        return Batch(f"{self._writer_id}-{self._number}", part)
+
+    def _write(self, whole: Batch) -> None:
         """Write a batch; if rows of it are refused, write its parts until these are alone."""
-        parts = [tables]
-        refused: list[_Refused] = []
+        batches = [whole]
+        refused: list[Refused] = []
         away: SinkError | None = None
-        while parts and away is None:
-            part = parts.pop()
-            error = self._try(part)
+        while batches and away is None:
+            batch = batches.pop()
+            error = self._try(batch)
             if error is None:
-                self._count_stored(part)
-            elif error.transient:
+                continue
+            if error.transient:
                 away = error
-                parts.append(part)
-            elif smaller := _split(part):
-                parts += reversed(smaller)
+                batches.append(batch)  # with its id: perhaps it was committed
+            elif smaller := split(batch.part):
+                batches += map(self._new_batch, reversed(smaller))
             else:
-                ((name, (row,)),) = part.items()
-                refused.append(_Refused(name, row, str(error)))
+                ((name, (row,)),) = batch.part.items()
+                refused.append(Refused(name, row, str(error)))
         self._bury_refused(refused)
         if away is not None:
-            self._give_up(parts, away)
+            if self._recovery is not None:
+                self._recovery.fail(away)
+            self._give_up(batches, away)
 
-    def _count_stored(self, part: Part) -> None:
-        reports = sum(not isinstance(row.record, SipRecord) for rows in part.values() for row in rows)
-        self._counters.reported += reports
-        self._counters.stored += _rows_in(part) - reports
-
-    def _try(self, part: Part) -> SinkError | None:
+    def _try(self, batch: Batch) -> SinkError | None:
         """Write one part with its retries; returns why it failed, None if it did not."""
-        self._number += 1
-        batch_id = f"{self._writer_id}-{self._number}"
         retries = self._options.retries
+        if self._recovery is not None and self._recovery.error is not None:
+            retries = 0  # this only looks whether the database is back
         until_s = float("inf") if retries is None else time.monotonic() + self._options.retry_timeout_s
         pause_s = _FIRST_PAUSE_S
         attempt = 0
         while True:
             try:
-                adjusted = self._sink.write(batch_id, part)
+                adjusted = self._sink.write(*batch)
             except SinkError as error:
                 is_last = attempt == retries or time.monotonic() + pause_s > until_s
                 if not error.transient or is_last or self._stopping():
@@ -173,10 +186,11 @@ class Batcher:
                 if attempt == 0:
                     _LOGGER.warning("%s; trying again", error)
             else:
-                self._counters.truncated += adjusted.truncated
-                self._counters.sanitised += adjusted.sanitised
+                count_stored(self._counters, batch.part, adjusted)
                 if attempt:
                     _LOGGER.info("the database takes records again")
+                if self._recovery is not None:
+                    self._recovery.succeed()
                 return None
             attempt += 1
             self._counters.retries += 1
@@ -188,7 +202,7 @@ class Batcher:
         while (left_s := until_s - time.monotonic()) > 0 and not self._stopping():
             time.sleep(min(left_s, _LOOK_S))
 
-    def _bury_refused(self, refused: Sequence[_Refused]) -> None:
+    def _bury_refused(self, refused: Sequence[Refused]) -> None:
         """Put refused rows aside; a dead-letter file that is full must not keep the other rows out of the database."""
         for (name, reason), group in groupby(refused, key=lambda row: (row.table, row.reason)):
             rows = [entry.row for entry in group]
@@ -202,24 +216,34 @@ class Batcher:
             else:
                 self._refusals.warning(reason, len(rows), "the dead-letter file")
 
-    def _give_up(self, parts: Sequence[Part], error: SinkError) -> None:
-        """The database is away: everything of the batch that it has not taken goes to the dead-letter file."""
+    def _give_up(self, batches: Sequence[Batch], error: SinkError) -> None:
+        """The database is away: what it has not taken goes to the spool, else to the dead-letter file."""
+        if self._recovery is not None:
+            batches = self._recovery.keep(batches, error)
         failure: OSError | None = None
         lost = 0
-        for part in parts:
-            for name, rows in part.items():
-                failure = failure or self._bury(name, rows, str(error))
-                if self._dead_letters is None or failure is not None:
-                    lost += len(rows)
-                else:
-                    self._given_up += len(rows)
-        if self._dead_letters is None:
+        for name, rows in (item for batch in batches for item in batch.part.items()):
+            failure = failure or self._bury(name, rows, str(error))
+            if self._dead_letters is None or failure is not None:
+                lost += len(rows)
+            else:
+                self._given_up += len(rows)
+        if lost:
+            self._lose(lost, error, failure)
+        elif batches:
+            self._refusals.warning(error, sum(rows_in(batch.part) for batch in batches), "the dead-letter file")
+
+    def _lose(self, lost: int, error: SinkError, failure: OSError | None) -> None:
+        """Count what has no place; whoever has a spool goes on nevertheless: the database may come back."""
+        if self._recovery is not None:
+            self._counters.dropped["spool_full"] += lost
+            self._refusals.warning(error, lost, "nowhere: the spool takes no more")
+            return
+        if failure is None:
             self._counters.dropped["database"] += lost
             raise Unwritten(f"{error}; {lost} record(s) that were read could not be stored")
-        if failure is not None:
-            self._counters.dropped["dead_letter"] += lost
-            raise Unwritten(f"{error}; cannot write dead letters either: {failure.strerror}")
-        self._refusals.warning(error, sum(map(_rows_in, parts)), "the dead-letter file")
+        self._counters.dropped["dead_letter"] += lost
+        raise Unwritten(f"{error}; cannot write dead letters either: {failure.strerror}")
 
     def _bury(self, table: str, rows: Sequence[Row], reason: str) -> OSError | None:
         """Write dead letters, if there is a file for them; returns why that failed."""
@@ -230,16 +254,3 @@ class Batcher:
                 return error
             self._counters.dead_letter += len(rows)
         return None
-
-
-def _rows_in(part: Part) -> int:
-    return sum(map(len, part.values()))
-
-
-def _split(part: Part) -> list[Part]:
-    """A part in smaller ones: by tables, then in halves; nothing if it is one row."""
-    if len(part) > 1:
-        return [{name: rows} for name, rows in part.items()]
-    ((name, rows),) = part.items()
-    half = len(rows) // 2
-    return [{name: rows[:half]}, {name: rows[half:]}] if half else []

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -52,11 +53,7 @@ class DeadLetterFile:
 
     def write(self, table: str, rows: Sequence[Row], reason: str) -> None:
         """Append rows and make them durable; OSError if that fails, and then none of them is there."""
-        lines = []
-        for row in rows:
-            keys = msgspec.json.decode(encode_records([row.record]))
-            lines.append(keys | row.unknown | {"_error": reason, "_mode": self._mode, "_table": table})
-        data = msgspec.json.Encoder().encode_lines(lines)
+        data = msgspec.json.Encoder().encode_lines(lines_of(rows, reason, self._mode, table))
         if self._is_file:
             self._append(data)
         else:
@@ -86,3 +83,9 @@ class DeadLetterFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+
+def lines_of(rows: Sequence[Row], reason: str, mode: str, table: str) -> list[dict[str, Any]]:
+    """The objects that stand for rows in this file, and in those of the spool."""
+    where = {"_error": reason, "_mode": mode, "_table": table}
+    return [msgspec.json.decode(encode_records([row.record])) | row.unknown | where for row in rows]

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from sipcap.batching import Batcher
 from sipcap.errors import Unwritten
 from sipcap.record import Record
+from sipcap.recovering import Part
 from sipcap.routing import Router
 from sipcap.sinks.base import Row
 from sipcap.throttle import Throttle
@@ -74,6 +75,40 @@ class Lanes:
             return self._own
         lane = self._lanes[mode] = others[mode]()
         return lane
+
+    def enter(self, mode: str) -> None:
+        """Open the lane of one of the other modes before a record names it: something waits for it in the spool."""
+        if self._others is not None and mode not in self._lanes:
+            self._enter(mode, self._others)
+
+    def take_in(self, mode: str, batch_id: str, tables: Part) -> None:
+        """Write a batch that a spool kept, where it belongs; see Batcher."""
+        lane = self._own
+        if self._others is not None:
+            lane = self._lanes.get(mode) or self._enter(mode, self._others)
+        if lane.router.is_fixed:
+            chosen: dict[str, list[Row]] = {}
+            for row in (row for rows in tables.values() for row in rows):
+                chosen.setdefault(lane.router.table_of(row.record), []).append(row)
+            tables = chosen
+        lane.batcher.take_in(batch_id, tables)
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether something waits in a spool that can be tried now."""
+        return any(lane.batcher.is_recovering for lane in self._lanes.values())
+
+    def recover(self) -> None:
+        """Try one batch of each spool that is due."""
+        for lane in self._lanes.values():
+            if lane.batcher.is_recovering:
+                lane.batcher.recover()
+
+    def recover_all(self, stopping: Callable[[], bool]) -> None:
+        """Try all batches of the spools that are due, until a database does not take them or it is time to stop."""
+        for lane in self._lanes.values():
+            while not stopping() and lane.batcher.is_recovering and lane.batcher.recover():
+                pass
 
     def flush_due(self) -> None:
         """Write what must be written by now; see Batcher."""

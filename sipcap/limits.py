@@ -79,6 +79,9 @@ SHAPE_KEEP_S: Final = 60.0
 BATCH_LEDGER_KEEP_S: Final = 86_400
 """Ids of committed batches are kept this long in ``sipcap_batches``."""
 
+SPOOL_BYTES: Final = 1 << 30
+"""What the spool takes of the disk at most (design 1.7): minutes of a large site, a day of a small one."""
+
 FILE_LOCK_S: Final = 10.0
 """How long a process waits for another that writes files in the same folder before a batch counts as failed."""
 

@@ -21,6 +21,7 @@ from sipcap.limits import SQLITE_BUSY_S
 from sipcap.modes import DEFAULT_MODE
 from sipcap.routing import Router
 from sipcap.sinks.base import Sink
+from sipcap.spool import SpoolPlace
 from sipcap.stopping import Stop
 from sipcap.storing import Store
 
@@ -39,6 +40,7 @@ class StoreJob:
     router: Router
     batches: BatchOptions
     dead_letters: DeadLetterFile | None = None
+    place: SpoolPlace | None = None
 
 
 class Service:
@@ -98,7 +100,8 @@ class Service:
             if self._is_over():
                 # The database does not answer; whoever waits for it has the same deadline, but may be slow to
                 # notice, and then has records to bury.
-                storing.join(_GRACE_S if self._store.dead_letters is None else SQLITE_BUSY_S + _GRACE_S)
+                buries = self._store.dead_letters is not None or self._store.place is not None
+                storing.join(SQLITE_BUSY_S + _GRACE_S if buries else _GRACE_S)
                 return
 
     def _begin_to_drain(self, workers: CaptureWorkers) -> None:
@@ -113,7 +116,8 @@ class Service:
         """Store what comes out of the pipe; runs in the storing thread."""
         try:
             sink = self._reconnect()
-            batcher = Batcher(sink, self._store.batches, self._stored, self._store.dead_letters, self._is_over)
+            job = self._store
+            batcher = Batcher(sink, job.batches, self._stored, job.dead_letters, self._is_over, job.place)
             try:
                 Store(Lane(DEFAULT_MODE, self._store.router, batcher), self._stored).read(
                     reading, "capture", self._is_over

@@ -14,6 +14,7 @@ from sipcap.extract import Extractor
 from sipcap.inlet import Inlet
 from sipcap.lanes import Lane, Lanes
 from sipcap.ndjson import BadLine, LineFramer, decode_record, derive_with
+from sipcap.spool import BadSegment, Segment
 from sipcap.throttle import Throttle
 from sipcap.wire.message import Message
 
@@ -74,11 +75,12 @@ class Store:
         ahead: deque[bytes] = deque()
         try:
             while not inlet.at_end and not stopping():
-                wait_s = min(_TICK_S, self._lanes.due_s - time.monotonic())
+                wait_s = 0.0 if self._lanes.is_recovering else min(_TICK_S, self._lanes.due_s - time.monotonic())
                 data = inlet.get(max(wait_s, 0.0))
                 if data:
                     self._take(framer.receive_data(data), name)
                 self._lanes.flush_due()
+                self._lanes.recover()
             ahead.extend(inlet.stop())
             while ahead:
                 self._take(framer.receive_data(ahead.popleft()), name)
@@ -103,6 +105,30 @@ class Store:
         if inlet.failure is not None:
             raise InputError(f"{name}: cannot be read: {inlet.failure.strerror}")
         return inlet.at_end
+
+    def enter(self, mode: str) -> None:
+        """Take in what waits in the spool for one of the other modes; see Lanes."""
+        self._lanes.enter(mode)
+
+    def read_segment(self, segment: Segment) -> None:
+        """Store a batch that a spool kept, under its own id: if the database has it, it is not stored again.
+
+        Raises:
+            InputError: it is not whole, or cannot be read.
+            Unwritten: the database does not take it.
+        """
+        try:
+            mode, tables = segment.load()
+        except BadSegment as error:
+            raise InputError(f"{segment.path}: {error}; under another name, its lines are read one by one") from None
+        except OSError as error:
+            raise InputError(f"{segment.path}: cannot be read: {error.strerror}") from None
+        self._counters.received += segment.records
+        self._lanes.take_in(mode, segment.batch_id, tables)
+
+    def recover_all(self, stopping: Callable[[], bool]) -> None:
+        """Take in what waits in the spool, as far as the databases take it."""
+        self._lanes.recover_all(stopping)
 
     def _take(self, texts: list[tuple[int, bytes]], name: str) -> None:
         for place, (number, text) in enumerate(texts, 1):

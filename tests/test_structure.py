@@ -16,12 +16,15 @@ LAYERS = (
     ("__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch"),
     ("wire",),
     ("record", "extract", "ndjson", "schemas"),
-    ("sources", "sinks", "routing", "modes", "config", "batching", "deadletter", "outlet", "inlet", "workers"),
+    (
+        "sources", "sinks", "routing", "modes", "config", "batching", "deadletter", "spool", "recovering", "outlet",
+        "inlet", "workers",
+    ),
     ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
     ("upkeep", "calls", "service"),
     ("cli",),
     ("devtools", "__main__"),
-)
+)  # fmt: skip
 """Folders and modules of ``sipcap``, the lowest first; one may import its own layer and those before it."""
 
 NO_IO = frozenset({

@@ -17,7 +17,9 @@ from sipcap.modes import DEFAULT_MODE, BadMode, CaptureMode, parse_mode
 from sipcap.routing import HASH_SOURCES, MT_MODES, Router, split_patterns
 from sipcap.schemas import DEFAULT_TABLE, HOMER7, SCHEMAS, SIPCAPTURE
 from sipcap.sinks.base import Sink
+from sipcap.sinks.identity import identity_of
 from sipcap.sinks.registry import DEFAULT_URL, open_sink
+from sipcap.spool import Spool, SpoolPlace
 
 
 class ModeType(click.ParamType[CaptureMode | str]):
@@ -112,6 +114,10 @@ class Destination:
             return open_sink(self.mode.db_url, create=self.create, schema=self.schema)
         except CannotStart as error:
             raise CannotStart(str(error).replace("--db-url", self.source)) from None
+
+    def place(self, spool: Spool) -> SpoolPlace:
+        """Where the mode's records wait while its database is away; raises CannotStart."""
+        return spool.place(self.mode.name, f"{self.schema} {identity_of(self.mode.db_url)}")
 
     def other(self, name: str) -> Destination:
         """Where the records go that name another mode."""

@@ -11,7 +11,7 @@ from sipcap.capturing import CaptureJob
 from sipcap.cli.destination import destination_of
 from sipcap.cli.listen import hep_options_of, receive_options
 from sipcap.cli.options import common_options, drain_option, extract_options, extract_options_of
-from sipcap.cli.store import batch_options_of, sink_options
+from sipcap.cli.store import batch_options_of, sink_options, spool_of
 from sipcap.deadletter import DeadLetterFile
 from sipcap.ndjson import encode_records
 from sipcap.service import Service, StoreJob
@@ -33,7 +33,7 @@ def command(**options: Any) -> int:
 
     Without options it hears udp:127.0.0.1:9060 and tcp:127.0.0.1:9060 and stores into sipcap.db in the working
     directory. It does what sipcap listen | sipcap store does, until it is stopped; while the database takes no
-    records, it tries again until it does.
+    records, it tries again until it does; with --spool, records wait there meanwhile.
     """
     stop = Stop()
     stop.install()
@@ -52,12 +52,16 @@ def command(**options: Any) -> int:
         drain_timeout_s=options["drain_timeout"],
     )
     destination = destination_of(options)
+    spool = spool_of(options)
     store = StoreJob(
         destination.connect,
         destination.router(),
-        batch_options_of(options, retry_for_ever=True),
+        batch_options_of(options, retries=None if spool is None else 0),
         DeadLetterFile(options["dead_letter"]) if options["dead_letter"] else None,
+        destination.place(spool) if spool is not None else None,
     )
+    if spool is not None:
+        spool.report_strangers()
     with closing(source):
         source.open()
         Service(capture, store).run(stop)

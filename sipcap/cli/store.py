@@ -23,8 +23,11 @@ from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import InputError, Unwritten
 from sipcap.lanes import Lane
+from sipcap.limits import SPOOL_BYTES
+from sipcap.quantities import size_bytes
 from sipcap.sinks.base import Sink
 from sipcap.sinks.deferred import DeferredSink
+from sipcap.spool import Spool, SpoolPlace, segment_of
 from sipcap.stopping import Stop
 from sipcap.storing import Store
 
@@ -41,6 +44,18 @@ class _IntervalType(click.FloatRange):
         return number
 
 
+class _SizeType(click.ParamType[int]):
+    """A number of bytes, as ``quantities.size_bytes`` reads it."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else size_bytes(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 sink_options = options_bundle(
     destination_options,
     click.option(
@@ -54,6 +69,14 @@ sink_options = options_bundle(
     click.option(
         "--dead-letter", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
         help="Where records go that the database refuses; sipcap store reads this file again.",
+    ),
+    click.option(
+        "--spool", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+        help="Where records wait while the database is away. They go in by themselves when it is back, each once.",
+    ),
+    click.option(
+        "--spool-max", type=_SizeType(), default=f"{SPOOL_BYTES >> 30}GiB", show_default=True, metavar="SIZE",
+        help="What --spool takes of the disk at most.",
     ),
 )  # fmt: skip
 """Where and how records are stored."""
@@ -133,21 +156,25 @@ def command(**options: Any) -> int:
     if dead_letters is not None:
         _check_inputs(names, dead_letters)
     drain = _Drain(stop, options["drain_timeout"])
-    batches = batch_options_of(options)
+    waiting = _waiting_places(destination, spool_of(options))
     with contextlib.ExitStack() as sinks:
 
         def lane_of(place: Destination, sink: Sink) -> Lane:
             sinks.callback(sink.close)
-            letters = dead_letters.of_mode(place.mode.name) if dead_letters is not None else None
-            return Lane(place.mode.name, place.router(), Batcher(sink, batches, counters, letters, drain.is_over))
+            name = place.mode.name
+            letters = dead_letters.of_mode(name) if dead_letters is not None else None
+            batcher = Batcher(sink, batch_options_of(options), counters, letters, drain.is_over, waiting.get(name))
+            return Lane(name, place.router(), batcher)
 
         def other_lane(name: str) -> Lane:
             place = destination.other(name)
             return lane_of(place, DeferredSink(place.connect))
 
-        own = lane_of(destination, destination.connect())
         others = {name: partial(other_lane, name) for name in destination.others or ()}
-        store = Store(own, counters, strict=options["strict"], others=others if destination.others else None)
+        own = lane_of(destination, destination.connect())
+        store = Store(own, counters, strict=options["strict"], others=others or None)
+        for name in [name for name in others if name in waiting and waiting[name].segments]:
+            store.enter(name)
         whole = _store_files(store, names, drain, counters)
     if store.unwritten:
         raise Unwritten(f"{store.unwritten} record(s) remain unwritten")
@@ -156,12 +183,23 @@ def command(**options: Any) -> int:
     return 1 if counters.trouble() else 0
 
 
+def _waiting_places(destination: Destination, spool: Spool | None) -> dict[str, SpoolPlace]:
+    """Where the records of each capture mode wait for their database; nothing without a spool."""
+    if spool is None:
+        return {}
+    modes = {name: destination.other(name) for name in destination.others or ()}
+    places = {name: place.place(spool) for name, place in (modes | {destination.mode.name: destination}).items()}
+    spool.report_strangers()
+    return places
+
+
 def _store_files(store: Store, names: Sequence[str], drain: _Drain, counters: Counters) -> bool:
     """Store all inputs and say what became of them; false if a signal ended one before its end."""
     whole = True
     try:
         for name in names:
             whole &= _store_file(store, name, drain)
+        store.recover_all(drain.is_stopped)
     except InputError as error:
         if store.unwritten:  # worse than the input, and its code
             raise Unwritten(f"{error}; {store.unwritten} record(s) remain unwritten") from None
@@ -180,6 +218,9 @@ class _Drain:
         self._stopped_s = float("inf")
         self.is_reading_pipe = False
         """The writer of a pipe is stopped by the same Ctrl-C: what it still has to say is read."""
+
+    def is_stopped(self) -> bool:
+        return self._stop.requested
 
     def is_over(self) -> bool:
         if self._stop.requested:
@@ -204,6 +245,9 @@ def _store_file(store: Store, name: str, drain: _Drain) -> bool:
         name = "stdin"
         if os.isatty(fd):
             _LOGGER.info("reading NDJSON from the terminal; end with Ctrl-D")
+    elif (segment := segment_of(Path(name))) is not None:
+        store.read_segment(segment)
+        return True
     else:
         try:
             fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
@@ -216,10 +260,13 @@ def _store_file(store: Store, name: str, drain: _Drain) -> bool:
     return whole
 
 
-def batch_options_of(options: dict[str, Any], *, retry_for_ever: bool = False) -> BatchOptions:
-    """Make the BatchOptions that ``sink_options`` and ``retry_options`` describe."""
-    if retry_for_ever:
-        return BatchOptions(options["batch_size"], options["batch_interval"], retries=None)
-    return BatchOptions(
-        options["batch_size"], options["batch_interval"], options["insert_retries"], options["insert_retry_timeout"]
-    )
+def batch_options_of(options: dict[str, Any], **more: Any) -> BatchOptions:
+    """Make the BatchOptions that ``sink_options``, and ``retry_options`` or *more*, describe."""
+    if "insert_retries" in options:
+        more |= {"retries": options["insert_retries"], "retry_timeout_s": options["insert_retry_timeout"]}
+    return BatchOptions(options["batch_size"], options["batch_interval"], **more)
+
+
+def spool_of(options: dict[str, Any]) -> Spool | None:
+    """Open the spool that ``sink_options`` describe; None if there is none."""
+    return Spool(options["spool"], options["spool_max"]) if options["spool"] else None

@@ -12,6 +12,7 @@ from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import SinkError
 from sipcap.record import Record
 from sipcap.sinks.base import Adjusted, Row
+from sipcap.spool import SpoolPlace
 from tests.support.messages import BASE_TS_US
 from tests.support.records import sip_record
 
@@ -80,7 +81,8 @@ class Bench:
         self.sink = sink
         stopping: Callable[[], bool] = options.pop("stopping", lambda: False)
         self.letters = None if dead_letters is None else DeadLetterFile(dead_letters)
-        self.batcher = Batcher(sink, BatchOptions(**options), self.counters, self.letters, stopping)
+        place: SpoolPlace | None = options.pop("place", None)
+        self.batcher = Batcher(sink, BatchOptions(**options), self.counters, self.letters, stopping, place)
 
     def add(self, first: int, count: int, table: str = "t") -> None:
         """Add records by their numbers, as what was received."""
