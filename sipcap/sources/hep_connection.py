@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import time
@@ -81,6 +82,12 @@ class Connection:
             self.waiting_since = None
         elif whole or self.waiting_since is None:
             self.waiting_since = time.monotonic()
+
+    def is_silent(self) -> bool:
+        """Whether no whole frame ever came, and nothing waits to be read."""
+        poller = select.poll()
+        poller.register(self.socket, select.POLLIN)
+        return not self.has_spoken and not poller.poll(0)
 
     def close(self) -> None:
         """Close it; a frame that is not whole counts as cut."""

@@ -190,10 +190,10 @@ class StreamPort:
     def _drop_silent(self) -> bool:
         """Make room by closing connections that have been open for long without ever sending a frame.
 
-        As long as there is room they may stay: an agent without calls is silent too.
+        As long as there is room they may stay: an agent without calls is silent too, until it speaks.
         """
         begun_s = time.monotonic() - self._idle_s
-        silent = [each for each in self._connections if not each.has_spoken and each.since_s <= begun_s]
+        silent = [each for each in self._connections if each.since_s <= begun_s and each.is_silent()]
         for connection in silent:
             self._drop(connection)
         return bool(silent)

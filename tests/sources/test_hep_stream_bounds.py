@@ -115,6 +115,30 @@ def test_room_is_made_by_closing_who_never_spoke(make_host: Make) -> None:
         client.close()
 
 
+def test_room_is_not_made_of_who_speaks_now(make_host: Make) -> None:
+    """An agent whose first message waits to be read keeps its place."""
+    host = make_host(room=Room(1), idle_s=0.0)
+    with connected(host) as late:
+        late.sendall(FRAMES[0])
+        with connect(host.number) as other:
+            host.port.accept()
+            assert other.recv(1) == b""
+        assert host.frames(1) == [FRAMES[0]]
+    assert host.stats.rejected == {"too_many_connections": 1}
+
+
+def test_connection_dropped_since_it_was_named_is_left_alone(make_host: Make) -> None:
+    """The selector may name a connection that somebody else's turn has closed meanwhile."""
+    host = make_host()
+    with connected(host) as client:
+        client.sendall(FRAMES[0][:50])
+        (named,) = [key for key, _ in host.selector.select(PATIENCE_S)]
+        client.sendall(FRAMES[0][50:])
+        assert [frame for _ in range(2) for frame in named.data()] == [FRAMES[0]]
+    host.run(lambda _: host.port.connections == 0)
+    assert (named.data(), host.stats.received) == ([], 0)
+
+
 def test_peer_that_is_not_allowed_is_closed_and_counted(make_host: Make) -> None:
     """--allow holds for connections; a refused one counts as one message."""
     host = make_host(allow=["192.0.2.0/24"])
