@@ -20,7 +20,9 @@ from sipcap.throttle import Throttle
 _LOGGER = logging.getLogger("sipcap")
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
-_MAX_CHARACTERS = 64 << 20  # of messages in one batch: 2,000 of a megabyte, or of a line's 8, would fill the memory
+_MAX_CHARACTERS = (
+    64 << 20
+)  # of what one batch was read from: 2,000 of a megabyte, or of a line's 8, would fill the memory
 _LOOK_S = 0.1  # a pause is no longer than this without a look at whether to stop
 
 
@@ -80,14 +82,20 @@ class Batcher:
         """When the batch must be written, on the monotonic clock; infinity if it is empty."""
         return self._due_s
 
-    def add(self, table: str, row: Row) -> None:
-        """Add one record; a full batch is written at once."""
+    def add(self, table: str, row: Row, length: int = 0) -> None:
+        """Add one record; a full batch is written at once.
+
+        Args:
+            table: where it goes.
+            row: the record.
+            length: of the text that it was read from, which is what it takes in memory; its message counts anyway.
+        """
         rows = self._tables.get(table)
         if rows is None:
             rows = self._tables[table] = []
         rows.append(row)
         self._size += 1
-        self._characters += len(row.record.msg)
+        self._characters += max(length, len(row.record.msg))
         if self._size == 1:
             # The write takes time as well: a fifth of the interval is left for it.
             self._due_s = time.monotonic() + 0.8 * self._options.interval_s

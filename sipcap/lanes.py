@@ -51,14 +51,14 @@ class Lanes:
         others = (lane for lane in self._lanes.values() if lane is not self._own)
         return self._own.batcher.unwritten + sum(lane.batcher.given_up for lane in others)
 
-    def add(self, record: Record, unknown: dict[str, Any]) -> None:
+    def add(self, record: Record, unknown: dict[str, Any], length: int = 0) -> None:
         """Add a record where it belongs.
 
         A dead letter goes to the mode and table that it was meant for (design 1.10): ``_mode`` and ``_table``. A table
-        is not looked at where the schema has fixed ones.
+        is not looked at where the schema has fixed ones. ``length`` is that of the text it was read from.
         """
         if not unknown:
-            self._add_own(self._own_table_of(record), Row(record, unknown))
+            self._add_own(self._own_table_of(record), Row(record, unknown), length)
             return
         lane, table = self._own, ""
         unknown.pop("_error", None)
@@ -67,7 +67,7 @@ class Lanes:
             lane = self._lanes.get(mode) or self._enter(mode, self._others)
         if isinstance(meant, str) and not lane.router.is_fixed:
             table = meant
-        lane.batcher.add(table or lane.router.table_of(record), Row(record, unknown))
+        lane.batcher.add(table or lane.router.table_of(record), Row(record, unknown), length)
 
     def _enter(self, mode: str, others: Mapping[str, Callable[[], Lane]]) -> Lane:
         if mode not in others:

@@ -142,7 +142,7 @@ class Store:
                 self._counters.rejected["newer_version"] += 1
                 raise InputError(f"{name}:{number}: {error}") from None
             try:
-                self._lanes.add(record, unknown)
+                self._lanes.add(record, unknown, len(text))
             except Unwritten:
                 self._drop(len(texts) - place)
                 raise

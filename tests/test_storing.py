@@ -146,6 +146,16 @@ def test_refused_and_unreachable_records_are_all_accounted_for(tmp_path: Path) -
     assert (bench.counters.received, bench.counters.dropped, bench.counters.imbalance()) == (25, {"database": 25}, 0)
 
 
+def test_batch_of_long_unknown_keys_is_written_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is what was read, not the message alone."""
+    monkeypatch.setattr("sipcap.batching._MAX_CHARACTERS", 12_000)
+    bench = Bench(size=1_000)
+    assert bench.read(b"".join(line_of(sip_record(number), x="y" * 4_000) for number in range(7)), tmp_path)
+    assert [rows for _, rows in bench.sink.attempts] == [3, 3, 1]
+
+
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_unreachable_database_leaves_nothing_uncounted_that_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_stopped: bool
