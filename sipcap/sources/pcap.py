@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sipcap.counters import Counters
-from sipcap.errors import DecodeError
+from sipcap.errors import DecodeError, InputError
 from sipcap.sources.pcap_pipe import is_pipe, open_reader
 from sipcap.sources.pcap_reader import Packet, PacketReader
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
@@ -16,6 +17,7 @@ from sipcap.wire.hep import decode_datagram, looks_like_hep
 from sipcap.wire.message import Message
 from sipcap.wire.packet import Datagram, decode_packet, message_of
 
+_LOGGER = logging.getLogger("sipcap")
 _HEP_BEGINS: Final = b"HE\1\2"
 """First bytes of what can be HEP; also "in" for no bytes at all, which is none."""
 
@@ -63,25 +65,41 @@ class PcapSource:
         return is_pipe(self._path)
 
     def open(self) -> None:
-        """Open the first capture; the others when their turn comes."""
-        self._reader = open_reader(self._path, self._options.bpf)
+        """Open the first capture; the others when their turn comes, and so the first, too, if it cannot be read."""
+        try:
+            self._reader = open_reader(self._path, self._options.bpf)
+        except InputError:
+            if len(self._options.paths) == 1:
+                raise
 
     def __iter__(self) -> Iterator[list[Message]]:
         """Yield the messages of all captures, in their order; see Source.
 
+        A capture that cannot be read to its end is said, and keeps no other from being read.
+
         Raises:
-            InputError: a capture is none, cut short, or of a link type without IP; after all messages
-                before that place.
+            InputError: at the end; a capture is none, cut short, or of a link type without IP.
         """
+        failure: InputError | None = None
         for path in [path for _ in range(self._options.loops) for path in self._options.paths]:
-            self._path = path
-            reader = self._reader or open_reader(path, self._options.bpf)
-            self._reader = reader
-            while not self._stopping and (packets := reader.read()) is not None:
-                yield self._decode(packets, reader)
+            try:
+                yield from self._read_capture(path)
+            except InputError as error:
+                if failure is not None:
+                    _LOGGER.warning("%s", failure)
+                failure = error
             self.close()
             if self._stopping:
-                return
+                break
+        if failure is not None:
+            raise failure
+
+    def _read_capture(self, path: str) -> Iterator[list[Message]]:
+        self._path = path
+        reader = self._reader or open_reader(path, self._options.bpf)
+        self._reader = reader
+        while not self._stopping and (packets := reader.read()) is not None:
+            yield self._decode(packets, reader)
 
     def stop(self) -> None:
         """Take in nothing new."""

@@ -420,3 +420,15 @@ def test_replay_of_the_corpus(sipcap: RunSipcap, name: str, kinds: dict[str, int
     assert {kind: sum(row["kind"] == kind for row in rows) for kind in kinds} == kinds
     assert len(rows) == sum(kinds.values())
     assert all(row["method"] and row["callid"] for row in rows if row["kind"] == "sip")
+
+
+def test_replay_of_several_files_reads_on_behind_a_bad_one(sipcap: RunSipcap, calls: Path, tmp_path: Path) -> None:
+    """One file that is no capture keeps no other from being read; each is named, and the exit code is 4."""
+    bad = [tmp_path / "a.pcap", tmp_path / "b.pcap"]
+    for path in bad:
+        path.write_bytes(b"no capture")
+    alone = sipcap("replay", str(calls))
+    done = sipcap("replay", *map(str, (bad[0], calls, bad[1], calls)))
+    assert done.returncode == 4
+    assert done.stdout == alone.stdout * 2
+    assert all(str(path).encode() in done.stderr for path in bad)
