@@ -78,7 +78,9 @@ def capture(
             publishing counters.
     """
     counters = source.stats
-    ticks = [LossWatch(counters), *([on_tick] if on_tick is not None else [])]
+    ticks: list[Callable[[], None]] = [LossWatch(counters)]
+    if on_tick is not None:
+        ticks.append(on_tick)
     for messages in source:
         records = extract(messages, extractor, counters)
         if records:

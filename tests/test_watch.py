@@ -6,7 +6,6 @@ import logging
 
 import pytest
 
-from sipcap import watch
 from sipcap.counters import Counters
 from sipcap.watch import LossWatch
 
@@ -16,7 +15,7 @@ def test_watch_says_new_losses_once_and_at_a_bounded_rate(
 ) -> None:
     """What was said is not said again, and nothing is said more often than every ten seconds."""
     now_s = 100.0
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr("sipcap.watch.time.monotonic", lambda: now_s)
     monkeypatch.setattr(logging.getLogger("sipcap"), "propagate", True)
     counters = Counters()
     look = LossWatch(counters)

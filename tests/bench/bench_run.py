@@ -90,7 +90,7 @@ def measure(kind: str, rate: int) -> bool:
         processes[0].send_signal(signal.SIGTERM)
         codes = [each.wait(30) for each in processes]
         final = rows_in(database)
-        size = os.stat(database).st_size
+        size = database.stat().st_size
     print(
         f"{kind}: {sent / SECONDS:,.0f}/s for {SECONDS:.0f} s: sent {sent:,}, stored {stored:,} after {SETTLE_S:.0f} s,"
         f" {final:,} in the end, lost {sent - final:,}; memory {peak / 1e6:.0f} MB; database {size / 1e6:.0f} MB;"
