@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import threading
 import time
 from collections import deque
@@ -20,6 +21,8 @@ from sipcap.counters import Counters
 from sipcap.limits import OUTPUT_QUEUE_BYTES, OUTPUT_WRITE_BYTES
 
 UNLIMITED: Final = 2**64 - 1
+_WAKING: Final = signal.SIGURG  # ignored by default, and nothing else here uses it
+_WAKE_S: Final = 1.0
 
 
 class Lines(NamedTuple):
@@ -51,6 +54,10 @@ class _Outcome(NamedTuple):
 
     written: Lines
     kept_back: int
+
+
+class _TimeIsOver(Exception):
+    """What is being written is given up, perhaps in the middle of a line."""
 
 
 class LocalTurnstile:
@@ -129,6 +136,7 @@ class Outlet:
         self._queued_bytes = 0
         self._changed = threading.Condition()
         self._closing = False
+        self._given_up = threading.Event()
         self.reader_gone = False
         """The reader closed the pipe: nothing can be written any more."""
         self.limit_reached = False
@@ -172,14 +180,28 @@ class Outlet:
             return self._changed.wait_for(lambda: self._queued_bytes < OUTPUT_QUEUE_BYTES or self.ended, timeout_s)
 
     def close(self, timeout_s: float) -> None:
-        """Write what is queued, for so long at most, and count the rest as dropped."""
+        """Write what is queued, for so long at most, and count all lines that are not out whole as dropped."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
+        self._given_up.set()
+        if self._thread.is_alive():
+            self._interrupt()
         with self._changed:
             while self._queue:  # the first of them may still be on its way: it is counted here, and only here
                 self._settle(self._unwritten(self._queue[0]))
+
+    def _interrupt(self) -> None:
+        """End a write(2) that waits for the reader: only then it tells how much it has written."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # only there handlers can be set
+        before = signal.signal(_WAKING, lambda *_: None)
+        until_s = time.monotonic() + _WAKE_S
+        while self._thread.is_alive() and time.monotonic() < until_s:
+            signal.pthread_kill(self._thread.ident or 0, _WAKING)
+            self._thread.join(_WAKE_S / 20)
+        signal.signal(_WAKING, before)
 
     def _run(self) -> None:
         while True:
@@ -189,7 +211,7 @@ class Outlet:
                     return
                 lines = self._queue[0]
             # After a failure nothing more is written, even if it could be: it would stand behind half a line.
-            outcome = self._unwritten(lines) if self.ended else self._write_in_turn(lines)
+            outcome = self._unwritten(lines) if self.ended or self._given_up.is_set() else self._write_in_turn(lines)
             with self._changed:
                 if self._queue and self._queue[0] is lines:
                     self._settle(outcome)
@@ -210,21 +232,30 @@ class Outlet:
         if lost := lines.sip + lines.reports - written.sip - written.reports - kept_back:
             self._counters.dropped["output"] += lost
 
+    def _check_time(self) -> None:
+        if self._given_up.is_set():
+            raise _TimeIsOver
+
     def _write_in_turn(self, lines: Lines) -> _Outcome:
         total = lines.sip + lines.reports
         wanted, written, sent = lines, _NOTHING, 0
         try:
             with self._turnstile as allowed:
+                self._check_time()
                 if allowed <= total:
                     self.limit_reached = True
                     wanted = _first_lines(lines, allowed)
                 try:
                     for so_far in _write_pieces(self._fd, wanted.data):
                         sent = so_far
+                        if sent < len(wanted.data):
+                            self._check_time()
                 finally:
                     whole = sent == len(wanted.data)
                     written = wanted if whole else _first_lines(wanted, wanted.data.count(b"\n", 0, sent))
                     self._turnstile.passed(written.sip + written.reports)
+        except _TimeIsOver:
+            pass
         except BrokenPipeError:
             self.reader_gone = True
         except OSError as error:  # a full disk behind a redirection: as final for a stream of lines
