@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sipcap import limits
 from tests.conftest import ROOT
 
 LAYERS = (
@@ -129,3 +130,19 @@ def test_printing_to_a_console_happens_in_one_file(module: str) -> None:
 def test_folders_of_tests_are_packages(folder: Path) -> None:
     """Two test files may have the same name, which only packages allow."""
     assert (folder / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in vars(limits) if name.isupper()])
+def test_limits_every_bound_is_used(name: str) -> None:
+    """A bound that nothing keeps to is a promise that nobody keeps."""
+    users = [path for module, path in MODULES.items() if module != "sipcap.limits" and name in _names(path)]
+    assert users
+
+
+@cache
+def _names(path: Path) -> frozenset[str]:
+    return frozenset(
+        node.id if isinstance(node, ast.Name) else node.attr
+        for node in ast.walk(_tree(path))
+        if isinstance(node, (ast.Name, ast.Attribute))
+    )

@@ -17,6 +17,7 @@ from sipcap.modes import DEFAULT_MODE, BadMode, CaptureMode, parse_mode
 from sipcap.routing import HASH_SOURCES, MT_MODES, Router, split_patterns
 from sipcap.schemas import DEFAULT_TABLE, HOMER7, SCHEMAS, SIPCAPTURE
 from sipcap.sinks.base import Sink
+from sipcap.sinks.budget import Budget
 from sipcap.sinks.identity import identity_of
 from sipcap.sinks.registry import DEFAULT_URL, open_sink
 from sipcap.spool import Spool, SpoolPlace
@@ -94,6 +95,7 @@ class Destination:
         create: whether missing tables are created.
         source: of the mode's database URL, for messages.
         others: modes that records may name; None = what they name does not count.
+        budget: of new tables; None = any number.
     """
 
     mode: CaptureMode
@@ -102,6 +104,7 @@ class Destination:
     create: bool = True
     source: str = "--db-url"
     others: Mapping[str, CaptureMode] | None = field(default=None)
+    budget: Budget | None = None
 
     def router(self) -> Router:
         """Choose tables as the mode does."""
@@ -111,7 +114,7 @@ class Destination:
     def connect(self) -> Sink:
         """Open the mode's database; raises CannotStart."""
         try:
-            return open_sink(self.mode.db_url, create=self.create, schema=self.schema)
+            return open_sink(self.mode.db_url, create=self.create, schema=self.schema, budget=self.budget)
         except CannotStart as error:
             raise CannotStart(str(error).replace("--db-url", self.source)) from None
 

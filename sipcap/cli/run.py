@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from sipcap.cli.store import batch_options_of, sink_options, spool_of
 from sipcap.deadletter import DeadLetterFile
 from sipcap.ndjson import encode_records
 from sipcap.service import Service, StoreJob
+from sipcap.sinks.budget import Budget
 from sipcap.sources.hep import HepSource
 from sipcap.stopping import Stop
 
@@ -51,7 +53,7 @@ def command(**options: Any) -> int:
         children=options["children"],
         drain_timeout_s=options["drain_timeout"],
     )
-    destination = destination_of(options)
+    destination = replace(destination_of(options), budget=Budget())
     spool = spool_of(options)
     store = StoreJob(
         destination.connect,

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Final
 
 from sipcap.sinks.base import Row
+from sipcap.sinks.budget import Budget
 from sipcap.sinks.forms import Form
 from sipcap.sinks.shape import Column, Shape, Tally
 
@@ -74,6 +75,13 @@ class Driver(ABC):
     def __init__(self, place: str) -> None:
         self.place = place
         """The database, for messages."""
+        self.budget: Budget | None = None
+        """Of new tables and partitions; None = any number."""
+
+    def spend(self, name: str, shown: str) -> None:
+        """Take a new table or partition off the budget; raise Refused if it is spent."""
+        if self.budget is not None and not self.budget.allows(name):
+            raise Refused(self.budget.reason(shown))
 
     @property
     @abstractmethod

@@ -96,6 +96,7 @@ class Homer7Driver(PostgresqlDriver):
             bounds = new_bounds(table, seconds, known)
             if bounds is None:
                 raise Refused(f"{table} has partitions that leave no room for one of this time")
+            self.spend(f"{table} {bounds}", f"a partition of {table}")
             for statement in partition_statements(table, bounds):
                 self._run(statement)
             known.append(bounds)

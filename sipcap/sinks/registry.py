@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from sipcap.errors import CannotStart
 from sipcap.schemas import HOMER7, SIPCAPTURE
 from sipcap.sinks.base import Sink
+from sipcap.sinks.budget import Budget
 from sipcap.sinks.driver import Driver
 from sipcap.sinks.server import ServerSink
 
@@ -24,27 +25,28 @@ _FOLDERS: Final = ("ndjson", "text", "dbtext")
 _PACKAGES: Final = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
 
 
-def open_sink(url: str, *, create: bool = True, schema: str = SIPCAPTURE) -> Sink:
+def open_sink(url: str, *, create: bool = True, schema: str = SIPCAPTURE, budget: Budget | None = None) -> Sink:
     """Connect to the database that a URL names.
 
     Args:
         url: see design 1.3.
         create: whether missing tables are created.
         schema: how records are stored; one of ``schemas.SCHEMAS``.
+        budget: of new tables; None = any number. Files in a folder have none.
 
     Raises:
         CannotStart: unknown scheme, a URL that does not name a database, or no connection.
     """
     scheme = url.partition("://")[0].strip().lower()
     if scheme in _SERVERS:
-        server = ServerSink(_driver(_SERVERS[scheme], url, schema), create=create, schema=schema)
+        server = ServerSink(_driver(_SERVERS[scheme], url, schema), create=create, schema=schema, budget=budget)
         server.open()
         return server
     scheme = _split(url).scheme
     if scheme == "sqlite":
         from sipcap.sinks.sqlite import SqliteSink  # noqa: PLC0415  # a driver is loaded when it is used
 
-        sink = SqliteSink(sqlite_path(url), create=create, schema=schema)
+        sink = SqliteSink(sqlite_path(url), create=create, schema=schema, budget=budget)
         sink.open()
         return sink
     if scheme in _FOLDERS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -12,11 +13,14 @@ from sipcap.limits import BATCH_LEDGER_KEEP_S, SHAPE_KEEP_S
 from sipcap.record import SipRecord
 from sipcap.schemas import SIPCAPTURE
 from sipcap.sinks.base import Adjusted, Row
+from sipcap.sinks.budget import Budget
 from sipcap.sinks.driver import LEDGER, Driver, Found, Load, Refused, Table, Trouble
 from sipcap.sinks.forms import forms_of
 from sipcap.sinks.shape import Shape, Tally
 
 _LEDGER_CLEAN_EVERY: Final = 256  # batches
+_CLASHES: Final = 8  # attempts at what several processes do at once when they start
+_CLASH_PAUSE_S: Final = 0.05
 _MAX_TOLD: Final = 1_000
 _LOGGER = logging.getLogger("sipcap")
 
@@ -32,10 +36,14 @@ class ServerSink:
         driver: not yet connected.
         create: whether missing tables are created.
         schema: how records are stored; one of ``schemas.SCHEMAS``.
+        budget: of new tables and partitions; None = any number.
     """
 
-    def __init__(self, driver: Driver, *, create: bool = True, schema: str = SIPCAPTURE) -> None:
+    def __init__(
+        self, driver: Driver, *, create: bool = True, schema: str = SIPCAPTURE, budget: Budget | None = None
+    ) -> None:
         self._driver = driver
+        driver.budget = budget
         self._create = create
         self._tables: dict[tuple[str, bool], Table] = {}
         self._forget_s = 0.0
@@ -49,16 +57,22 @@ class ServerSink:
     def open(self) -> None:
         """Connect and try the ledger; see Sink."""
         driver = self._driver
-        try:
-            driver.connect()
-            self._find_ledger()
-            if self._has_ledger:
-                driver.begin()
-                driver.claim("open", 0)
-                driver.rollback()
-        except driver.errors as error:
-            driver.disconnect()
-            raise CannotStart(f"cannot use {driver.place}: {driver.text(error)}") from None
+        for attempt in range(1, _CLASHES + 1):
+            try:
+                driver.connect()
+                self._find_ledger()
+                if self._has_ledger:
+                    driver.begin()
+                    driver.claim(uuid.uuid4().hex, 0)  # others may try theirs at the same moment
+                    driver.rollback()
+            except driver.errors as error:
+                is_clash = self._judge(error) is Trouble.CLASH
+                driver.disconnect()
+                if attempt == _CLASHES or not is_clash:
+                    raise CannotStart(f"cannot use {driver.place}: {driver.text(error)}") from None
+                time.sleep(attempt * _CLASH_PAUSE_S)
+            else:
+                return
 
     def close(self) -> None:
         """Disconnect; see Sink."""
@@ -138,7 +152,7 @@ class ServerSink:
         was_there = driver.find(LEDGER) is not None
         if not was_there and self._create:
             try:
-                driver.create("batches", LEDGER)
+                self._create_table("batches", LEDGER)
             except driver.errors as error:
                 if self._judge(error) is not Trouble.REFUSED:
                     raise
@@ -181,7 +195,8 @@ class ServerSink:
         if found is None:
             if not self._create:
                 raise Refused(f"table {name} does not exist, and --no-create is set")
-            self._driver.create(self._forms[is_sip].kind, name)
+            self._driver.spend(name, f"table {name}")
+            self._create_table(self._forms[is_sip].kind, name)
             found = self._driver.find(name)
             if found is None:
                 raise Refused(f"table {name} was created and is not there")
@@ -197,6 +212,19 @@ class ServerSink:
             )
         table = self._tables[name, is_sip] = Table(name, shape, found.transactional)
         return table
+
+    def _create_table(self, kind: str, name: str) -> None:
+        """Create a table, again if other processes that do so got in the way."""
+        for attempt in range(1, _CLASHES + 1):
+            try:
+                self._driver.create(kind, name)
+            except self._driver.errors as error:
+                if attempt == _CLASHES or self._judge(error) is not Trouble.CLASH:
+                    raise
+                self._driver.rollback()
+                time.sleep(attempt * _CLASH_PAUSE_S)
+            else:
+                return
 
     def _shape(self, found: Found, *, is_sip: bool) -> Shape:
         return self._forms[is_sip].shape(found.columns, takes_nul=self._driver.takes_nul)

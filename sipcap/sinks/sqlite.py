@@ -9,7 +9,7 @@ import re
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,6 +20,7 @@ from sipcap.limits import BATCH_LEDGER_KEEP_S, SQLITE_BUSY_S
 from sipcap.record import SipRecord
 from sipcap.schemas import SIPCAPTURE
 from sipcap.sinks.base import Adjusted, Row
+from sipcap.sinks.budget import Budget
 from sipcap.sinks.forms import forms_of, usual_name
 from sipcap.sinks.shape import Tally
 
@@ -62,11 +63,15 @@ class SqliteSink:
         path: the file; created with mode 0600 if it is not there.
         create: whether missing tables are created.
         schema: how records are stored; one of ``schemas.SCHEMAS``.
+        budget: of new tables; None = any number.
     """
 
-    def __init__(self, path: Path, *, create: bool = True, schema: str = SIPCAPTURE) -> None:
+    def __init__(
+        self, path: Path, *, create: bool = True, schema: str = SIPCAPTURE, budget: Budget | None = None
+    ) -> None:
         self._path = path
         self._create = create
+        self._budget = budget
         self._connection: sqlite3.Connection | None = None
         self._status: os.stat_result | None = None  # of the file that is open
         self._tables: dict[tuple[str, bool], _Table] = {}
@@ -185,6 +190,8 @@ class SqliteSink:
         if not existing:
             if not self._create:
                 raise SinkError(f"table {shown} does not exist, and --no-create is set", transient=False)
+            if self._budget is not None and not self._budget.allows(name):
+                raise SinkError(self._budget.reason(f"table {shown}"), transient=False)
             create_table(connection, form.kind, name)
             existing.update(wanted)
         columns = [column for column in wanted if column in existing]
@@ -216,8 +223,9 @@ def quote(name: str) -> str:
 def create_table(connection: sqlite3.Connection, kind: str, name: str) -> None:
     """Create a table as ``sql/sqlite/<kind>.sql`` has it, within a transaction."""
     # An index keeps its name when its table is renamed, and IF NOT EXISTS would leave the new table without.
-    taken = {other.lower() for (other,) in connection.execute("SELECT name FROM sqlite_schema")}
-    for statement in _statements(kind, name, taken):
+    # These look a name up where sqlite_schema would be read from end to end, for each of many tables.
+    look = "SELECT 1 FROM pragma_index_info(?1) UNION ALL SELECT 1 FROM pragma_table_info(?1)"
+    for statement in _statements(kind, name, lambda other: connection.execute(look, (other,)).fetchone() is not None):
         connection.execute(statement)
 
 
@@ -262,13 +270,13 @@ def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _statements(kind: str, table: str, taken: Collection[str]) -> list[str]:
+def _statements(kind: str, table: str, is_taken: Callable[[str], bool]) -> list[str]:
     """The statements of ``sql/sqlite/<kind>.sql`` for a table of this name, its indexes by names that are free."""
     usual = usual_name(kind, table)
 
     def own_name(match: re.Match[str]) -> str:
         name = table + match[1]
-        while match[1] and (name.lower() in taken or name.lower().startswith("sqlite_")):
+        while match[1] and (name.lower().startswith("sqlite_") or is_taken(name)):
             name = f"_{name}"
         return quote(name)
 
