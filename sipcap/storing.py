@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import stat
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -86,8 +88,8 @@ class Store:
                 self._take(framer.receive_data(ahead.popleft()), name)
             if inlet.at_end:
                 self._take(framer.finish(), name)
-            else:
-                cut = len(framer.finish())  # its end is still in the pipe
+            elif not stat.S_ISREG(os.fstat(fd).st_mode):  # in a file it is still there, whole
+                cut = len(framer.finish())
                 self._counters.received += cut
                 self._counters.rejected["cut"] += cut
         except InputError:
