@@ -230,6 +230,30 @@ def plan_create(patterns: Sequence[Pattern], existing: Iterable[str], now_s: int
     return steps
 
 
+Missing = Callable[[Sequence[Piece]], Sequence[tuple[str, Period]]]
+"""Given all pieces of a table: names and bounds of the partitions that it lacks."""
+
+
+def plan_partitions(pieces: Sequence[Chosen], ahead_s: int, missing: Missing) -> list[Step]:
+    """The partitions that messages of the time from now to *ahead_s* later go to and that are missing.
+
+    Raises:
+        ValueError: a pattern names partitions as if they were tables, or there would be too many.
+    """
+    tables: dict[str, list[Piece]] = {}
+    for one in pieces:
+        if one.piece.bounds is not None and one.piece.partition is None:
+            raise ValueError(f"{one.piece.table} is a partition: name the table that it belongs to")
+        tables.setdefault(one.piece.table, []).append(one.piece)
+    why = f"for the next {duration_text(ahead_s)}"
+    steps = [
+        Step("create", table, name, period, why) for table, parts in tables.items() for name, period in missing(parts)
+    ]
+    if len(steps) > MAX_TABLES_AHEAD:
+        raise ValueError(f"more than {MAX_TABLES_AHEAD} partitions; less ahead?")
+    return steps
+
+
 def drop_step(one: Chosen, why: str) -> Step:
     """The step that drops a piece."""
     piece = one.piece

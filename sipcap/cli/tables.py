@@ -17,7 +17,7 @@ from sipcap.cli.selection import DURATION, SIZE, TIME, patterns_of
 from sipcap.cli.tables_text import format_option, printer
 from sipcap.errors import CannotStart, SinkError
 from sipcap.forecast import forecast, growth_per_day, listing, summary
-from sipcap.patterns import Pattern
+from sipcap.patterns import Pattern, Period
 from sipcap.quantities import size_text
 from sipcap.schemas import DEFAULT_TABLE
 from sipcap.sinks.registry import DEFAULT_URL
@@ -25,15 +25,18 @@ from sipcap.stopping import Stop
 from sipcap.tables import (
     SCHEMA_PATTERNS,
     Chosen,
+    Piece,
     Step,
     chosen,
     excess_bytes,
     plan_before,
     plan_create,
     plan_drop,
+    plan_partitions,
     plan_rotate,
 )
-from sipcap.upkeep.base import Upkeep, carry_out
+from sipcap.upkeep.base import Upkeep
+from sipcap.upkeep.carrying import carry_out
 from sipcap.upkeep.registry import open_upkeep
 
 _LOGGER = logging.getLogger("sipcap")
@@ -134,8 +137,8 @@ def _usual_tables(options: dict[str, Any], destination: Destination) -> tuple[st
 def command(**_: Any) -> None:
     """Look after the tables that capture fills, while it fills them.
 
-    The patterns say which tables are meant. It works on SQLite, without stopping capture, and two at once do no
-    harm: fit for cron.
+    The patterns say which tables are meant. Capture goes on meanwhile, two at once do no harm, and whoever owns
+    the tables may do it: fit for cron.
     """
 
 
@@ -182,15 +185,23 @@ def plan_command(**options: Any) -> int:
 def create_command(**options: Any) -> int:
     """Create the tables of the time from now on.
 
-    What is there is left as it is. A new table holds what the other tables of its pattern do; the first of a
-    pattern holds SIP, or reports if its name begins with rtcp_capture, report_capture or logs_capture.
+    And the partitions, as those that exist go on. What is there is left as it is. A new table holds what the other
+    tables of its pattern do; the first of a pattern holds SIP, or reports if its name begins with rtcp_capture,
+    report_capture or logs_capture.
     """
-    with _job(options, create=not options["dry_run"]) as job:
+    dry_run, ahead_s = options["dry_run"], options["ahead"]
+    with _job(options, create=not dry_run) as job:
+
+        def missing(pieces: Sequence[Piece]) -> list[tuple[str, Period]]:
+            return job.upkeep.missing_partitions(pieces, job.now_s, ahead_s)
+
         try:
-            steps = plan_create(job.patterns, job.upkeep.names(), job.now_s, options["ahead"])
+            plan_partitions(job.pieces(), ahead_s, missing)  # before anything is made: does --table mean tables?
+            tables = plan_create(job.patterns, job.upkeep.names(), job.now_s, ahead_s)
+            code = _carry_out(job, tables, dry_run=dry_run)
+            return _carry_out(job, plan_partitions(job.pieces(), ahead_s, missing), dry_run=dry_run) or code
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--ahead") from None
-        return _carry_out(job, steps, dry_run=options["dry_run"])
 
 
 @command.command("rotate")
@@ -282,7 +293,8 @@ def _carry_out(job: _Job, steps: Sequence[Step], *, dry_run: bool) -> int:
         job.show([keys])
     if steps and steps[0].action != "create":
         freed = job.upkeep.settle(job.stopping)
-        _LOGGER.info("%s given back", size_text(freed))
+        if freed is not None:
+            _LOGGER.info("%s given back", size_text(freed))
     if job.stopping():
         return 128 + job.stop.signal_number
     return int(failed > 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from typing import Final
 
 from sipcap.errors import CannotStart
 from sipcap.sinks.registry import sqlite_path
 from sipcap.upkeep.base import Upkeep
+
+KNOWN: Final = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE"
 
 
 def open_upkeep(url: str, *, create: bool = False) -> Upkeep:
@@ -17,13 +19,27 @@ def open_upkeep(url: str, *, create: bool = False) -> Upkeep:
         create: whether an SQLite file is made if there is none.
 
     Raises:
-        CannotStart: unknown scheme, a URL that does not name a database, or no connection.
+        CannotStart: unknown scheme, a URL that does not name a database, no driver, or no connection.
     """
-    scheme = urlsplit(url).scheme
-    if scheme == "sqlite":
-        from sipcap.upkeep.sqlite import SqliteUpkeep  # noqa: PLC0415  # a driver is loaded when it is used
+    upkeep = _upkeep(url.partition("://")[0].strip().lower(), url)
+    upkeep.open(create=create)
+    return upkeep
 
-        upkeep = SqliteUpkeep(sqlite_path(url))
-        upkeep.open(create=create)
-        return upkeep
-    raise CannotStart("--db-url: no database with tables to look after; known: sqlite:///FILE")
+
+def _upkeep(scheme: str, url: str) -> Upkeep:
+    try:  # a driver is loaded when it is used
+        if scheme in {"postgresql", "postgres"}:
+            from sipcap.upkeep.postgresql import PostgresqlUpkeep  # noqa: PLC0415
+
+            return PostgresqlUpkeep(url)
+        if scheme == "mysql":
+            from sipcap.upkeep.mysql import MysqlUpkeep  # noqa: PLC0415
+
+            return MysqlUpkeep(url)
+    except ImportError as error:
+        raise CannotStart(f"the driver for {scheme} is missing ({error})") from None
+    if scheme == "sqlite":
+        from sipcap.upkeep.sqlite import SqliteUpkeep  # noqa: PLC0415
+
+        return SqliteUpkeep(sqlite_path(url))
+    raise CannotStart(f"--db-url: no database with tables to look after; known: {KNOWN}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sipcap.calls.query import Query
-from sipcap.calls.readers.base import Gone, Layout, Statements
+from sipcap.calls.readers.base import Gone, Layout
 from sipcap.calls.readers.sqlite import SqliteReader
 from sipcap.errors import CannotStart, SinkError
 from sipcap.sinks.sqlite import SqliteSink, create_table, quote
@@ -21,7 +20,6 @@ from sipcap.upkeep.sqlite_file import SharedFile
 from sipcap.upkeep.sqlite_sizes import sizes_of
 
 _LOGGER = logging.getLogger("sipcap")
-_SECOND_US: Final = 1_000_000  # a date has no fractions
 _DROP_AT_ONCE_BYTES: Final = 256 << 20
 """A larger table is emptied first: SQLite reads every page of what it drops, at a disk's pace while it is cold."""
 
@@ -35,8 +33,8 @@ class SqliteUpkeep(Upkeep):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.place = str(path)
-        self._reader = SqliteReader(path)
+        self._file_reader = SqliteReader(path)
+        super().__init__(self._file_reader)
         self._opened: SharedFile | None = None
 
     def open(self, *, create: bool = False) -> None:
@@ -45,12 +43,12 @@ class SqliteUpkeep(Upkeep):
             sink = SqliteSink(self._path)
             sink.open()
             sink.close()
-        self._reader.open()
+        super().open()
         self._opened = SharedFile(self._path)
 
     def close(self) -> None:
         """Close the file; see Upkeep."""
-        self._reader.close()
+        super().close()
         if self._opened is not None:
             self._opened.close()
             self._opened = None
@@ -69,48 +67,13 @@ class SqliteUpkeep(Upkeep):
         """Sizes, rows and times; see Upkeep."""
         pieces = []
         try:
-            for name, size in sizes_of(self._reader, self.names()).items():
+            for name, size in sizes_of(self._file_reader, self.names()).items():
                 if name in names:
-                    oldest_us, newest_us = self._ends(name)
+                    oldest_us, newest_us = self._ends(self._layout(name))
                     pieces.append(Piece(name, None, None, size.bytes, size.rows, size.exact, oldest_us, newest_us))
         except CannotStart as error:
             raise SinkError(str(error), transient=True) from None
         return pieces
-
-    def _layout(self, table: str) -> Layout | None:
-        with contextlib.suppress(Gone):
-            return self._reader.layout(table)
-        return None
-
-    def _ends(self, table: str) -> tuple[int | None, int | None]:
-        """The times of the first and the last row."""
-        layout = self._layout(table)
-        if layout is None:
-            return None, None
-        return self._nth(layout, 0), self._nth(layout, 0, " DESC")
-
-    def _nth(self, layout: Layout, offset: int, order: str = "") -> int | None:
-        """The time of a row, counted from an end; rows whose date is none are not counted."""
-        lower, upper = Statements(self._reader, layout, Query()).bounds()
-        conditions = [window.sql for window in (*lower, *upper)]
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        by = layout.clock or layout.time_sql
-        # S608: names are quoted, values are parameters.
-        sql = f"SELECT {layout.time_sql} FROM {quote(layout.table)}{where} ORDER BY {by}{order} LIMIT 1 OFFSET ?"  # noqa: S608
-        params = [value for window in (*lower, *upper) for value in window.params]
-        with contextlib.suppress(Gone):
-            return next((int(time_us) for (time_us,) in self._reader.execute(sql, (*params, offset))), None)
-        return None
-
-    def form(self, table: str) -> str:
-        """What a table holds; see Upkeep."""
-        layout = self._layout(table)
-        return "" if layout is None else layout.form
-
-    def nth_oldest(self, table: str, number: int) -> int | None:
-        """The time of the n-th oldest row; see Upkeep."""
-        layout = self._layout(table)
-        return None if layout is None or number < 1 else self._nth(layout, number - 1)
 
     def create(self, step: Step, form: str) -> None:
         """Create a table; see Upkeep."""
@@ -154,39 +117,11 @@ class SqliteUpkeep(Upkeep):
         for count in self._file.delete(sql, (), stopping):
             _LOGGER.debug("%s: %d rows deleted", name, count)
 
-    def delete(self, step: Step, stopping: Stopping) -> int:
-        """Delete rows before a time; see Upkeep."""
-        assert step.before_us is not None, "a DELETE has a time"
-        layout = self._layout(step.table)
-        if layout is None:
-            if step.table in self.names():
-                raise SinkError("no table of messages: its rows have no time", transient=False)
-            return 0
-        total = 0
-        for where, params in self._older_than(layout, step.before_us):
-            table, key = quote(step.table), layout.key_sql
-            sql = f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {where} LIMIT ?)"  # noqa: S608
-            with contextlib.suppress(Gone):
-                for count in self._file.delete(sql, params, stopping):
-                    total += count
-                    _LOGGER.debug("%s: %d rows deleted", step.table, count)
-        return total
-
-    def _older_than(self, layout: Layout, before_us: int) -> Iterator[tuple[str, list[Any]]]:
-        """Conditions on rows before a time, each served by the clock's index; those without a date come last.
-
-        The time alone decides. A date that is later than the time, as in a zone east of Greenwich, only makes a row
-        stay until that date is old, too.
-        """
-        old = f"{layout.time_sql} < ?"
-        if not layout.clock:
-            yield old, [before_us]
-            return
-        statements = Statements(self._reader, layout, Query(until_us=before_us))
-        lower, upper = statements.bounds(_SECOND_US)
-        for windows in ([*lower, *upper], *([window] for window in statements.strays())):
-            sql = " AND ".join([*(window.sql for window in windows), old])
-            yield sql, [*(value for window in windows for value in window.params), before_us]
+    def _delete(self, layout: Layout, where: str, params: Sequence[Any], stopping: Stopping) -> Iterator[int]:
+        """Delete rows in batches; see Upkeep."""
+        table, key = quote(layout.table), layout.key_sql
+        sql = f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {where} LIMIT ?)"  # noqa: S608
+        yield from self._file.delete(sql, params, stopping)
 
     def settle(self, stopping: Stopping) -> int:
         """Shorten the file; see Upkeep."""

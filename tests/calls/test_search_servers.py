@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,40 +18,18 @@ from sipcap.calls.readers.registry import open_reader
 from sipcap.calls.rebuild import Found
 from sipcap.calls.search import Search
 from sipcap.errors import CannotStart
+from sipcap.ndjson import encode_records
 from sipcap.patterns import read_patterns
 from sipcap.record import Record, SipRecord, date_text
-from sipcap.sinks.base import Row
 from tests.calls.helpers import SECOND, at, offsets
+from tests.calls.served import find, reading, store
+from tests.conftest import run_sipcap
 from tests.support.databases import ServedDatabase
 from tests.support.messages import BASE_TS_US
 from tests.support.records import records as any_records
 from tests.support.records import report_record
 
 UTC = date_text(BASE_TS_US // SECOND)
-
-
-def store(database: ServedDatabase, tables: Mapping[str, Sequence[Record]]) -> None:
-    """Store records, as ``sipcap store`` does."""
-    sink = database.sink()
-    sink.write(uuid.uuid4().hex, {name: [Row(one, {}) for one in records] for name, records in tables.items()})
-    sink.close()
-
-
-@contextlib.contextmanager
-def reading(database: ServedDatabase) -> Iterator[Reader]:
-    """An open reader."""
-    reader = open_reader(database.url)
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-def find(database: ServedDatabase, table: str, query: Query | None = None) -> list[Record]:
-    """The records that a search finds."""
-    with reading(database) as reader:
-        search = Search(reader, read_patterns([table]), query or Query())
-        return [found.record for batch in search.batches() for found in batch]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -214,63 +191,6 @@ def test_search_holds_no_lock_between_its_batches(served: ServedDatabase) -> Non
     assert search.found == len(first) + 1
 
 
-def test_search_reads_tables_of_others(served: ServedDatabase) -> None:
-    """Fewer columns, NULL, local time, narrow character sets: read as far as they go."""
-    if served.kind == "postgresql":
-        served.execute(
-            "CREATE TABLE k (id serial, date timestamptz, micro_ts bigint, callid varchar(9), msg varchar(99))"
-        )
-    else:
-        served.execute("CREATE TABLE k (id int unsigned AUTO_INCREMENT, date timestamp NULL, micro_ts bigint unsigned,"
-                       " callid varchar(9), msg varchar(99), PRIMARY KEY (id)) CHARACTER SET latin1")  # fmt: skip
-    served.execute("CREATE INDEX kd ON k (date)")
-    for number in range(4):
-        date = date_text(BASE_TS_US // SECOND + number * 86_400 + 9 * 3_600)
-        zone = "+00" if served.kind == "postgresql" else ""
-        time = BASE_TS_US + number * 86_400 * SECOND
-        served.execute(f"INSERT INTO k (date, micro_ts, callid, msg) VALUES ('{date}{zone}', {time}, 'C{number}', 'ü')")
-    served.execute("INSERT INTO k (date, micro_ts) VALUES (NULL, NULL)")
-    records = find(served, "k", Query(BASE_TS_US + 86_400 * SECOND))
-    assert [(one.callid, one.msg) for one in records if isinstance(one, SipRecord)] == [
-        (f"C{n}", "ü") for n in (1, 2, 3)
-    ]
-    assert records[0].date == date_text(BASE_TS_US // SECOND + 86_400 + 9 * 3_600)
-    assert len(find(served, "k")) == 5
-    expected = 1 if served.kind == "mysql" else 0
-    (condition,) = (equals("--callid", ["c1"]),)
-    assert len(find(served, "k", Query(conditions=(condition,)))) == 0
-    assert len(served.execute("SELECT 1 FROM k WHERE callid = 'c1'")) == expected
-
-
-def test_search_reads_the_tables_of_homer7(served: ServedDatabase) -> None:
-    """Partitioned or not: by Call-ID, user, address, and time, in the order of time."""
-    from sipcap.extract import Extractor
-    from sipcap.sinks.registry import open_sink
-    from sipcap.wire.message import Message
-
-    message = b"INVITE sip:bob@b SIP/2.0\r\nFrom: <sip:alice@a>;tag=1\r\nCall-ID: c-%d@host\r\nCSeq: 1 INVITE\r\n\r\n"
-    rows = []
-    for number in range(6):
-        record = Extractor().record(Message(message % number), BASE_TS_US + number * 5_000 * SECOND)
-        record.source_ip = f"192.0.2.{number}"
-        rows.append(Row(record, {}))
-    sink = open_sink(served.url, schema="homer7")
-    report = report_record(9, payload_type=5, correlation_id="c-1@host")
-    sink.write("1", {"hep_proto_1_call": rows, "hep_proto_5_default": [Row(report, {})]})
-    sink.close()
-    table = "hep_proto_1_call"
-    assert [one.micro_ts for one in find(served, table)] == [row.record.micro_ts for row in rows]
-    for condition in (equals("--callid", ["c-1@host"]), address_is("192.0.2.1")):
-        (one,) = find(served, table, Query(conditions=(condition,)))
-        assert (one.micro_ts, one.source_ip) == (BASE_TS_US + 5_000 * SECOND, "192.0.2.1")
-    assert len(find(served, table, Query(conditions=(equals("--from-user", ["alice"]),)))) == 6
-    query = Query(
-        BASE_TS_US + 4_999 * SECOND, BASE_TS_US + 10_001 * SECOND, (equals("--callid", ["c-1@host", "c-2@host"]),)
-    )
-    assert [one.kind for one in find(served, f"{table}|hep_proto_5_default", query)] == ["sip", "sip"]
-    assert [one.kind for one in find(served, "hep_proto_5_default")] == ["report"]
-
-
 def test_search_that_cannot_connect_says_why_without_the_password(served: ServedDatabase) -> None:
     """Wrong database, wrong password, nobody there: exit code 3, one line."""
     url = served.url
@@ -285,3 +205,22 @@ def test_search_that_cannot_connect_says_why_without_the_password(served: Served
         assert "\n" not in str(failure.value)
         assert "c%40p" not in str(failure.value)
         assert "c@p" not in str(failure.value)
+
+
+def test_search_from_the_command_line_gives_back_what_was_stored(served: ServedDatabase, tmp_path: Path) -> None:
+    """``sipcap store`` and then ``sipcap search`` over tables of days and of reports, to the byte."""
+    day = 86_400 * SECOND
+    payloads = (b"plain", "grüße 😀".encode(), b"\xff\xfe\0bad", b"nul\0", b"\xef\xbf\xbd", b"\x1b[31m\r\n\t")
+    lines = b""
+    for number, payload in enumerate(payloads):
+        text = payload.decode("utf-8", "replace")
+        more: dict[str, Any] = {} if text.encode() == payload else {"msg_b64": payload}
+        line = encode_records([at(number * day, number, msg=text, **more, vlan=7, tags="ä")])
+        lines += line[:-2] + b',"tenant":{"id":1.5,"x":[null]}}\n'
+    reports = encode_records([report_record(number, payload_type=5) for number in range(3)])
+    done = run_sipcap(["store", "-q", "--db-url", served.url, "--table", "s_%Y%m%d"], tmp_path, stdin=lines + reports)
+    assert done.returncode == 0
+    for table, expected in (("s_%Y%m%d", lines), ("rtcp_capture", reports)):
+        done = run_sipcap(["search", "--db-url", served.url, "--table", table], tmp_path)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout == expected

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sipcap.patterns import read_patterns
 from sipcap.tables import Step
-from sipcap.upkeep.base import Outcome, carry_out
+from sipcap.upkeep.carrying import Outcome, carry_out
 from sipcap.upkeep.sqlite import SqliteUpkeep
 from tests.calls.helpers import SECOND
 

@@ -14,7 +14,7 @@ from sipcap.patterns import read_patterns
 from sipcap.record import date_text
 from sipcap.tables import Step, chosen
 from sipcap.upkeep import sqlite, sqlite_file, sqlite_sizes
-from sipcap.upkeep.base import carry_out
+from sipcap.upkeep.carrying import carry_out
 from tests.calls.helpers import SECOND, at, store
 from tests.support.messages import BASE_TS_US
 from tests.support.records import report_record, rows_of, tables_of

@@ -16,7 +16,7 @@ from sipcap.patterns import read_patterns
 from sipcap.record import date_text
 from sipcap.tables import Step
 from sipcap.upkeep import sqlite_file
-from sipcap.upkeep.base import Outcome, carry_out
+from sipcap.upkeep.carrying import Outcome, carry_out
 from tests.calls.helpers import SECOND, at, store
 from tests.conftest import TIMEOUT_S
 from tests.support.messages import BASE_TS_US

@@ -34,6 +34,10 @@ class Session(MysqlDriver):
         cursor.execute(sql, tuple(params))
         return cursor.fetchall()
 
+    def run(self, sql: str) -> None:
+        """Run a statement without parameters, in which a percent sign is one."""
+        self._query(sql)
+
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Run a statement; how many rows it changed."""
         cursor = self._live().cursor()
@@ -49,10 +53,11 @@ class MysqlReader(ServedReader):
 
     Args:
         url: as the user wrote it.
+        session: not yet connected; one of its own if None.
     """
 
-    def __init__(self, url: str) -> None:
-        self._session = Session(parse_mysql_url(url))
+    def __init__(self, url: str, session: Session | None = None) -> None:
+        self._session = session or Session(parse_mysql_url(url))
         super().__init__(self._session)
 
     def _fetch(self, sql: str, params: Sequence[Any]) -> Sequence[tuple[Any, ...]]:

@@ -44,6 +44,10 @@ class Session(PostgresqlDriver):
         cursor = self._run(sql, params)
         return cursor.fetchall() if cursor.description is not None else []
 
+    def run(self, sql: str) -> None:
+        """Run a statement without parameters, in which a percent sign is one."""
+        self._run(sql)
+
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Run a statement; how many rows it changed."""
         return self._run(sql, params).rowcount
@@ -54,10 +58,11 @@ class PostgresqlReader(ServedReader):
 
     Args:
         url: as the user wrote it.
+        session: not yet connected; one of its own if None.
     """
 
-    def __init__(self, url: str) -> None:
-        self._session = Session(parse_postgresql_url(url))
+    def __init__(self, url: str, session: Session | None = None) -> None:
+        self._session = session or Session(parse_postgresql_url(url))
         super().__init__(self._session)
 
     def _set_up(self) -> None:
