@@ -84,12 +84,7 @@ def command(**options: Any) -> int:
     source = HepSource(hep_options_of(options))
     job = CaptureJob(
         source,
-        extract_options_of(
-            options["capture_node"],
-            options["callid_aleg_header"],
-            options["custom_headers"],
-            options["capture_bad_msgs"],
-        ),
+        extract_options_of(options),
         encoder_for(options["output_format"]),
         sys.stdout.fileno(),
         options["children"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -138,22 +138,21 @@ drain_option = click.option(
 )  # fmt: skip
 
 
-def extract_options_of(
-    capture_node: str, callid_aleg_header: str, custom_headers: tuple[str, ...], capture_bad_msgs: bool
-) -> ExtractOptions:
+def extract_options_of(options: Mapping[str, Any]) -> ExtractOptions:
     """Make the ExtractOptions that ``extract_options`` describes.
 
     Raises:
         click.BadParameter: more than three custom headers.
     """
     defaults = ExtractOptions().custom_headers
+    custom_headers: tuple[str, ...] = options["custom_headers"]
     if len(custom_headers) > len(defaults):
         raise click.BadParameter("three at most", param_hint="--custom-header")
     return ExtractOptions(
-        os.fsencode(capture_node).decode(errors="replace"),  # a command line may be no text, a column is
-        tuple(name.strip() for name in callid_aleg_header.split(";") if name.strip()),
+        os.fsencode(options["capture_node"]).decode(errors="replace"),  # a command line may be no text, a column is
+        tuple(name.strip() for name in options["callid_aleg_header"].split(";") if name.strip()),
         (*custom_headers, *defaults[len(custom_headers) :]),
-        capture_bad_msgs,
+        options["capture_bad_msgs"],
     )
 
 

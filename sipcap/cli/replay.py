@@ -159,12 +159,7 @@ def _check(options: dict[str, Any]) -> None:
 
 def _write(source: PcapSource, stopping: ReplayStop, options: dict[str, Any]) -> bool:
     """Write records to stdout; returns whether its reader went away."""
-    extractor = extract_options_of(
-        options["capture_node"],
-        options["callid_aleg_header"],
-        options["custom_headers"],
-        options["capture_bad_msgs"],
-    ).extractor()
+    extractor = extract_options_of(options).extractor()
     outlet = Outlet(sys.stdout.fileno(), source.stats)
     messages = Restamped(source) if options["now"] else source
     source.open()

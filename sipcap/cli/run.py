@@ -42,12 +42,7 @@ def command(**options: Any) -> int:
     source = HepSource(hep_options_of(options, ("udp", "tcp")))
     capture = CaptureJob(
         source,
-        extract_options_of(
-            options["capture_node"],
-            options["callid_aleg_header"],
-            options["custom_headers"],
-            options["capture_bad_msgs"],
-        ),
+        extract_options_of(options),
         encode_records,
         output=-1,
         children=options["children"],

@@ -22,7 +22,7 @@ from sipcap.schemas import SIPCAPTURE
 from sipcap.sinks.base import Adjusted, Row
 from sipcap.sinks.budget import Budget
 from sipcap.sinks.forms import forms_of, usual_name
-from sipcap.sinks.shape import Tally
+from sipcap.sinks.shape import Tally, picker
 
 _PRAGMAS_OF_A_NEW_FILE: Final = (  # on one that is there they have no effect, but would wait for its lock
     "page_size=8192",  # 44,600 rows/s where pages of 4,096 reach 42,000
@@ -203,7 +203,7 @@ class SqliteSink:
             _LOGGER.warning("table %s has no column %s; what belongs there is not stored", shown, missing)
         marks = ", ".join("?" * len(columns))
         names = ", ".join(map(quote, columns))
-        pick = None if len(columns) == len(wanted) else _picker([wanted.index(column) for column in columns])
+        pick = None if len(columns) == len(wanted) else picker([wanted.index(column) for column in columns])
         table = _Table(f"INSERT INTO {quote(name)} ({names}) VALUES ({marks})", pick)  # noqa: S608  # quoted
         self._tables[name, is_sip] = table
         return table
@@ -285,8 +285,3 @@ def _statements(kind: str, table: str, is_taken: Callable[[str], bool]) -> list[
         for statement in read_statements("sqlite", kind)
         if f'"{usual}' in statement
     ]
-
-
-def _picker(indexes: list[int]) -> itemgetter[Any]:
-    # itemgetter of one index gives a bare value, where executemany needs a tuple of one
-    return itemgetter(*indexes) if len(indexes) > 1 else itemgetter(slice(indexes[0], indexes[0] + 1))

@@ -134,6 +134,12 @@ def test_seconds_refuse_what_is_none(text: str) -> None:
     assert repr(text) in refusal(SecondsType(), text)
 
 
+def given(**options: object) -> dict[str, object]:
+    """Options of extraction as click gives them, with these values."""
+    usual = {"capture_node": "n", "callid_aleg_header": "X-CID", "custom_headers": (), "capture_bad_msgs": True}
+    return usual | options
+
+
 @pytest.mark.parametrize(
     ("custom", "expected"),
     [
@@ -144,24 +150,24 @@ def test_seconds_refuse_what_is_none(text: str) -> None:
 )
 def test_extract_options_fill_custom_headers(custom: tuple[str, ...], expected: tuple[str, ...]) -> None:
     """Headers that are not given keep their defaults; an empty name switches one off."""
-    assert extract_options_of("n", "X-CID", custom, True).custom_headers == expected
+    assert extract_options_of(given(custom_headers=custom)).custom_headers == expected
 
 
 def test_extract_options_refuse_a_fourth_custom_header() -> None:
     """There are three columns."""
     with pytest.raises(click.BadParameter, match="three"):
-        extract_options_of("n", "X-CID", ("a", "b", "c", "d"), True)
+        extract_options_of(given(custom_headers=("a", "b", "c", "d")))
 
 
 def test_extract_options_split_aleg_headers() -> None:
     """Names stand between semicolons; blanks and empty ones do not count."""
-    made = extract_options_of("n", " X-CID ;; X-CID1;", (), False)
+    made = extract_options_of(given(callid_aleg_header=" X-CID ;; X-CID1;", capture_bad_msgs=False))
     assert made == ExtractOptions("n", ("X-CID", "X-CID1"), capture_bad_msgs=False)
 
 
 def test_extract_options_make_text_of_a_node_that_is_none() -> None:
     """A command line may hold any bytes; the column node is text."""
-    assert extract_options_of("n\udcff", "X", (), True).capture_node == "n\ufffd"
+    assert extract_options_of(given(capture_node="n\udcff")).capture_node == "n\ufffd"
 
 
 @pytest.mark.parametrize(
