@@ -102,12 +102,11 @@ def test_run_counts_what_it_refuses_and_ends_with_0(run: Start) -> None:
 def test_run_second_signal_leaves_at_once(run: Start, db_path: Path) -> None:
     """Whoever does not want to wait need not, whatever the database does; no process stays behind."""
     process = run("--drain-timeout", "600", "--children", "2")
-    wait_for(db_path.exists, "the database")
-    _ = process.port
+    # The workers are there when the database has been looked at; locked before, it would keep them from starting.
+    wait_for(lambda: len(process.workers) == 2, "the workers")
+    workers = process.workers
     with locked(db_path):
         send_udp(process.port, hep3_datagram(0))
-        wait_for(lambda: len(process.workers) == 2, "the workers")
-        workers = process.workers
         process.send_signal(signal.SIGTERM)
         wait_for(lambda: not any(map(is_running, workers)), "the drain of the workers")
         assert not process.ended
