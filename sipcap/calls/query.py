@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -79,3 +79,30 @@ def in_columns(condition: Condition, form: str, existing: Iterable[str]) -> tupl
     names = _ELSEWHERE.get(form, {})
     wanted = [names.get(name, name) for name in condition.columns]
     return tuple(name for name in wanted if name.partition(".")[0] in there)
+
+
+def holds(query: Query, form: str, value_of: Callable[[str], object], ts_us: int) -> bool:
+    """Whether a row fulfils all of a query.
+
+    Args:
+        query: what is looked for.
+        form: of the row.
+        value_of: gives a column; None if there is none of this name.
+        ts_us: the row's time.
+    """
+    if (query.since_us is not None and ts_us < query.since_us) or (
+        query.until_us is not None and ts_us >= query.until_us
+    ):
+        return False
+    return all(_fulfils(condition, form, value_of) for condition in query.conditions)
+
+
+def _fulfils(condition: Condition, form: str, value_of: Callable[[str], object]) -> bool:
+    names = _ELSEWHERE.get(form, {})
+    for column in condition.columns:
+        value = value_of(names.get(column, column))
+        if isinstance(value, str) and (
+            value in condition.values or (condition.prefix and value.startswith(condition.prefix))
+        ):
+            return True
+    return False

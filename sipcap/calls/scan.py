@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from array import array
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
+from sipcap.calls.homer7 import rebuilder
 from sipcap.calls.query import Condition, Query, in_columns
 from sipcap.calls.readers.base import Layout, Reader, Statements, Window
+from sipcap.calls.rebuild import Found
+from sipcap.calls.source import Block, Source
 from sipcap.limits import SEARCH_KEYS, SEARCH_WINDOW_ROWS
 
+_LOGGER = logging.getLogger("sipcap")
 _FIRST_WINDOW_ROWS: Final = 64
 _GROWTH: Final = 8
 _SLOW_ROWS: Final = 512
 
 
 @dataclass
-class Block:
-    """Keys of rows that match, in the order of time, and the condition on the clock under which they were found."""
+class RowBlock(Block):
+    """Keys of rows, and the condition on the clock under which they were found."""
 
     windows: Sequence[Window] = ()
     by_index: bool = False
-    times: array[int] = field(default_factory=lambda: array("q"))
-    keys: array[int] = field(default_factory=lambda: array("q"))
 
 
-class Scan:
+class Scan(Source):
     """Finds the matching rows of one table.
 
     An indexed column that shall have a value is asked for first. If too many rows have that value, or none is
@@ -40,6 +42,8 @@ class Scan:
 
     def __init__(self, reader: Reader, layout: Layout, query: Query) -> None:
         self.layout = layout
+        self.name = layout.table
+        self._rebuild = rebuilder(layout)
         self._reader = reader
         self._statements = Statements(reader, layout, query)
         # Where a key does not find its row by itself, each look for rows goes through the whole block.
@@ -48,7 +52,7 @@ class Scan:
         self._by_index = any(_is_served(condition, layout) for condition in query.conditions)
 
     def streams(self) -> list[Iterator[Block]]:
-        """All matching rows, as streams of which each is in the order of time; a block may be empty."""
+        """All matching rows; see Source."""
         if not self.layout.clock:
             return [self._window((), by_index=self._by_index)]
         if not self._by_index:
@@ -93,18 +97,52 @@ class Scan:
                 return
             last = block.times[-1], block.keys[-1]
 
-    def _keys(self, windows: Sequence[Window], after: tuple[int, int] | None, *, by_index: bool = False) -> Block:
+    def _keys(self, windows: Sequence[Window], after: tuple[int, int] | None, *, by_index: bool = False) -> RowBlock:
         sql, params = self._statements.keys(windows, after, self._limit, by_index=by_index)
-        block = Block(windows, by_index)
+        block = RowBlock(windows=windows, by_index=by_index)
         for time, key in self._reader.execute(sql, params):
             block.times.append(whole(time))
             block.keys.append(whole(key))
         return block
 
-    def rows(self, block: Block, keys: Sequence[int]) -> Sequence[tuple[Any, ...]]:
-        """Rows of a block, in any order: time, key, then the columns of the layout."""
+    def found(self, block: Block, keys: Sequence[int]) -> Iterator[tuple[int, int, Found]]:
+        """The rows of some keys; see Source."""
+        assert isinstance(block, RowBlock), "a block of this table"
         sql, params = self._statements.rows(block.windows, keys, by_index=block.by_index)
-        return self._reader.execute(sql, params)
+        for row in self._reader.execute(sql, params):
+            yield whole(row[0]), whole(row[1]), self._rebuild(row)
+
+
+class SqlTables:
+    """The tables of a database that speaks SQL; see Tables.
+
+    Args:
+        reader: opened.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.place = reader.place
+
+    def names(self) -> list[str]:
+        """All tables and views; see Tables."""
+        return self._reader.names()
+
+    def source(self, name: str, query: Query) -> Source | None:
+        """A table; see Tables."""
+        layout = self._reader.layout(name)
+        if layout is None:
+            _LOGGER.warning("%s is no table of messages; not read", name)
+            return None
+        for condition in query.conditions:
+            if not in_columns(condition, layout.form, layout.columns):
+                _LOGGER.warning("%s has no column for %s; nothing of it can match", name, condition.option)
+                return None
+        return Scan(self._reader, layout, query)
+
+    def close(self) -> None:
+        """Disconnect; see Tables."""
+        self._reader.close()
 
 
 def whole(value: Any) -> int:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from sipcap.calls.homer7 import rebuilder
-from sipcap.calls.query import Query, in_columns
-from sipcap.calls.readers.base import Gone, Reader
+from sipcap.calls.query import Query
+from sipcap.calls.readers.base import Gone
 from sipcap.calls.rebuild import Found
-from sipcap.calls.scan import Block, Scan, whole
+from sipcap.calls.source import Block, Source, Tables
 from sipcap.ndjson import encode_records
 from sipcap.patterns import Pattern
 from sipcap.record import Record
@@ -29,11 +28,10 @@ Place = tuple[Block, int]
 class _Stream:
     """Rows of one table on their way through time."""
 
-    def __init__(self, scan: Scan, blocks: Iterator[Block], rebuild: Callable[[tuple[Any, ...]], Found]) -> None:
-        self.scan = scan
-        self.name = scan.layout.table
+    def __init__(self, source: Source, blocks: Iterator[Block]) -> None:
+        self.source = source
+        self.name = source.name
         self._blocks = blocks
-        self._rebuild = rebuild
         self._block = Block()
         self._next = 0
         self._latest_us: int | None = None
@@ -71,8 +69,8 @@ class _Stream:
         blocks = {id(block): block for block, _ in places}
         for number, block in blocks.items():
             keys = [block.keys[position] for other, position in places if id(other) == number]
-            for row in self.scan.rows(block, keys):
-                found.setdefault((whole(row[0]), whole(row[1])), []).append(self._rebuild(row))
+            for time_us, key, record in self.source.found(block, keys):
+                found.setdefault((time_us, key), []).append(record)
         return found
 
 
@@ -80,14 +78,14 @@ class Search:
     """Finds messages.
 
     Args:
-        reader: opened.
+        tables: opened.
         patterns: of the tables.
         query: what is looked for.
         limit: end after so many; None = all.
     """
 
-    def __init__(self, reader: Reader, patterns: Sequence[Pattern], query: Query, limit: int | None = None) -> None:
-        self._reader = reader
+    def __init__(self, tables: Tables, patterns: Sequence[Pattern], query: Query, limit: int | None = None) -> None:
+        self._database = tables
         self._query = query
         self._left = limit
         self.found = 0
@@ -100,11 +98,11 @@ class Search:
         """Names of the tables that are read."""
 
     def _choose(self, patterns: Sequence[Pattern]) -> list[str]:
-        names = self._reader.names()
+        names = self._database.names()
         chosen = dict.fromkeys(name for pattern in patterns for name in sorted(names) if pattern.matches(name))
         for pattern in patterns:
             if not any(pattern.matches(name) for name in chosen):
-                _LOGGER.warning("%s: no table is called %s", self._reader.place, pattern.text)
+                _LOGGER.warning("%s: no table is called %s", self._database.place, pattern.text)
         return list(chosen)
 
     def batches(self, stopping: Callable[[], bool] = lambda: False) -> Iterator[list[Found]]:
@@ -147,24 +145,10 @@ class Search:
 
     def _open(self, name: str) -> list[_Stream]:
         try:
-            scan = self._scan(name)
-            if scan is None:
-                return []
-            rebuild = rebuilder(scan.layout)
-            return [_Stream(scan, blocks, rebuild) for blocks in scan.streams()]
+            source = self._database.source(name, self._query)
+            return [] if source is None else [_Stream(source, blocks) for blocks in source.streams()]
         except Gone:
             return []
-
-    def _scan(self, name: str) -> Scan | None:
-        layout = self._reader.layout(name)
-        if layout is None:
-            _LOGGER.warning("%s is no table of messages; not read", name)
-            return None
-        for condition in self._query.conditions:
-            if not in_columns(condition, layout.form, layout.columns):
-                _LOGGER.warning("%s has no column for %s; nothing of it can match", name, condition.option)
-                return None
-        return Scan(self._reader, layout, self._query)
 
     def _read(self, wanted: Sequence[tuple[_Stream, Place]]) -> Iterator[list[Found]]:
         streams: dict[int, tuple[_Stream, list[Place]]] = {}

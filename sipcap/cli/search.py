@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from sipcap.calls.query import Condition, Query, address_is, equals, node_is
-from sipcap.calls.readers.registry import open_reader
+from sipcap.calls.readers.registry import open_tables
 from sipcap.calls.search import Search, encode_found
 from sipcap.cli.options import common_options, encoder_for, format_option
 from sipcap.cli.selection import TIME, db_url_option, patterns_of
@@ -65,13 +65,13 @@ def command(**options: Any) -> int:
     patterns = patterns_of(options["tables"] or (DEFAULT_TABLE,))
     encode = encoder_for(options["output_format"])
     query = query_of(options)
-    reader = open_reader(options["db_url"])
+    tables = open_tables(options["db_url"])
     try:
-        search = Search(reader, patterns, query, options["limit"])
+        search = Search(tables, patterns, query, options["limit"])
         for batch in search.batches(lambda: stop.requested):
             _write(encode_found(batch, encode))
     finally:
-        reader.close()
+        tables.close()
     if search.vanished:
         _LOGGER.warning("%d message(s) were dropped while they were read", search.vanished)
     if search.is_cut:

@@ -11,6 +11,7 @@ from typing import Any
 from sipcap.calls.query import Query
 from sipcap.calls.readers.sqlite import SqliteReader
 from sipcap.calls.rebuild import Found
+from sipcap.calls.scan import SqlTables
 from sipcap.calls.search import Search
 from sipcap.patterns import read_patterns
 from sipcap.record import Record, SipRecord, date_text
@@ -53,7 +54,7 @@ def searching(path: Path, table: str, query: Query | None = None, limit: int | N
     reader = SqliteReader(path)
     reader.open()
     try:
-        yield Search(reader, read_patterns([table]), query or Query(), limit)
+        yield Search(SqlTables(reader), read_patterns([table]), query or Query(), limit)
     finally:
         reader.close()
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sipcap.calls.query import Query
 from sipcap.calls.readers.base import Reader
 from sipcap.calls.readers.registry import open_reader
+from sipcap.calls.scan import SqlTables
 from sipcap.calls.search import Search
 from sipcap.patterns import read_patterns
 from sipcap.record import Record
@@ -36,5 +37,5 @@ def reading(database: ServedDatabase) -> Iterator[Reader]:
 def find(database: ServedDatabase, table: str, query: Query | None = None) -> list[Record]:
     """The records that a search finds."""
     with reading(database) as reader:
-        search = Search(reader, read_patterns([table]), query or Query())
+        search = Search(SqlTables(reader), read_patterns([table]), query or Query())
         return [found.record for batch in search.batches() for found in batch]

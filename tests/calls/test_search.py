@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sipcap.calls import scan
 from sipcap.calls.query import Condition, Query, address_is, equals, node_is
+from sipcap.calls.scan import SqlTables
 from sipcap.calls.search import Search
 from sipcap.errors import CannotStart
 from sipcap.patterns import read_patterns
@@ -187,7 +188,7 @@ def test_search_uses_the_indexes(db_path: Path, query: Query, index: str) -> Non
     store(db_path, {"a": [at(number * SECOND, number) for number in range(300)]})
     reader = SpyReader(db_path)
     reader.open()
-    list(Search(reader, read_patterns(["a"]), query).batches())
+    list(Search(SqlTables(reader), read_patterns(["a"]), query).batches())
     reader.close()
     plan = plan_of(db_path, reader)
     assert any(index in step for step in plan)
@@ -202,7 +203,7 @@ def test_search_by_a_user_of_most_messages_goes_by_time(db_path: Path, monkeypat
     store(db_path, {"a": rows})
     reader = SpyReader(db_path)
     reader.open()
-    search = Search(reader, read_patterns(["a"]), Query(conditions=(equals("--from-user", ["alice"]),)))
+    search = Search(SqlTables(reader), read_patterns(["a"]), Query(conditions=(equals("--from-user", ["alice"]),)))
     assert [found.record for batch in search.batches() for found in batch] == rows
     reader.close()
     assert sum("a_from_user_idx" in step for step in plan_of(db_path, reader)) == 1

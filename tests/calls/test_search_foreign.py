@@ -10,6 +10,7 @@ import pytest
 
 from sipcap.calls import scan
 from sipcap.calls.query import Query, address_is, equals, node_is
+from sipcap.calls.scan import SqlTables
 from sipcap.calls.search import Search
 from sipcap.extract import Extractor
 from sipcap.patterns import read_patterns
@@ -133,7 +134,7 @@ def test_search_reads_the_tables_of_homer7(db_path: Path) -> None:
     reader = SpyReader(db_path)
     reader.open()
     query = Query(conditions=(equals("--from-user", ["alice"]),))
-    assert Search(reader, read_patterns(["hep_proto_1_call"]), query).batches().__next__()
+    assert Search(SqlTables(reader), read_patterns(["hep_proto_1_call"]), query).batches().__next__()
     reader.close()
     assert any("hep_proto_1_call_from_user" in step for step in plan_of(db_path, reader))
 

@@ -16,6 +16,7 @@ from sipcap.calls.query import Condition, Query, address_is, equals, node_is
 from sipcap.calls.readers.base import Reader
 from sipcap.calls.readers.registry import open_reader
 from sipcap.calls.rebuild import Found
+from sipcap.calls.scan import SqlTables
 from sipcap.calls.search import Search
 from sipcap.errors import CannotStart
 from sipcap.ndjson import encode_records
@@ -132,7 +133,7 @@ def plans(reader: Reader, database: ServedDatabase, query: Query) -> Iterator[st
         return execute(sql, params)
 
     reader.execute = spy  # type: ignore[method-assign]
-    assert list(Search(reader, read_patterns(["a"]), query).batches())
+    assert list(Search(SqlTables(reader), read_patterns(["a"]), query).batches())
     for sql, params in statements:
         if " FROM " in sql and reader.quote("a") in sql:
             yield str([list(map(str, row)) for row in execute(f"EXPLAIN {sql}", params)])
@@ -161,7 +162,7 @@ def test_search_goes_on_when_the_connection_was_lost(served: ServedDatabase, cap
     store(served, {"a": rows})
     found: list[Found] = []
     with reading(served) as reader:
-        batches = Search(reader, read_patterns(["a"]), Query()).batches()
+        batches = Search(SqlTables(reader), read_patterns(["a"]), Query()).batches()
         found += next(batches)
         if served.kind == "postgresql":
             served.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sipcap'")
@@ -179,7 +180,7 @@ def test_search_holds_no_lock_between_its_batches(served: ServedDatabase) -> Non
     """A slow reader keeps nobody from writing or dropping."""
     store(served, {"a": [at(number, number) for number in range(1_500)], "b": [at(5_000)]})
     with reading(served) as reader:
-        search = Search(reader, read_patterns(["a|b"]), Query())
+        search = Search(SqlTables(reader), read_patterns(["a|b"]), Query())
         batches = search.batches()
         first = next(batches)
         wait = "SET lock_timeout = '2s'" if served.kind == "postgresql" else "SET lock_wait_timeout = 2"

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from sipcap.calls.readers.base import Reader
+from sipcap.calls.scan import SqlTables
+from sipcap.calls.source import Tables
 from sipcap.errors import CannotStart
-from sipcap.sinks.registry import sqlite_path
+from sipcap.sinks.registry import folder_path, sqlite_path
 
-KNOWN = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE"
+KNOWN = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE, ndjson:///FOLDER, text:///FOLDER"
+
+
+def open_tables(url: str) -> Tables:
+    """Connect to the database that a URL names, for searching.
+
+    Raises:
+        CannotStart: unknown scheme, a URL that does not name a database, no driver, or no connection.
+    """
+    scheme = url.partition("://")[0].strip().lower()
+    if scheme in {"ndjson", "text", "dbtext"}:
+        from sipcap.calls.readers.folder import NdjsonTables, TextTables  # noqa: PLC0415
+
+        return (NdjsonTables if scheme == "ndjson" else TextTables)(folder_path(url))
+    return SqlTables(open_reader(url))
 
 
 def open_reader(url: str) -> Reader:
-    """Connect to the database that a URL names, for reading.
+    """Connect to the database that a URL names, if it speaks SQL, for reading.
 
     Raises:
         CannotStart: unknown scheme, a URL that does not name a database, no driver, or no connection.
