@@ -18,6 +18,7 @@ _LOGGER = logging.getLogger("sipcap")
 _FIRST_WINDOW_ROWS: Final = 64
 _GROWTH: Final = 8
 _SLOW_ROWS: Final = 512
+_SLOW_KEYS: Final = 20_000
 
 
 @dataclass
@@ -46,7 +47,8 @@ class Scan(Source):
         self._rebuild = rebuilder(layout)
         self._reader = reader
         self._statements = Statements(reader, layout, query)
-        # Where a key does not find its row by itself, each look for rows goes through the whole block.
+        # Where a key does not find its row by itself, each look for rows goes through all of the block.
+        self._at_once = SEARCH_KEYS if layout.is_key_indexed else _SLOW_KEYS
         self._limit = SEARCH_KEYS if layout.is_key_indexed else _SLOW_ROWS
         self._window_rows = SEARCH_WINDOW_ROWS if layout.is_key_indexed else _SLOW_ROWS
         self._by_index = any(_is_served(condition, layout) for condition in query.conditions)
@@ -57,8 +59,8 @@ class Scan(Source):
             return [self._window((), by_index=self._by_index)]
         if not self._by_index:
             return self._stretches()
-        block = self._keys((), None, by_index=True)
-        if len(block.keys) < self._limit:
+        block = self._keys((), None, self._at_once, by_index=True)
+        if len(block.keys) < self._at_once:
             return [iter((block,))]
         return self._stretches()
 
@@ -89,16 +91,19 @@ class Scan(Source):
 
     def _window(self, windows: Sequence[Window], *, by_index: bool = False) -> Iterator[Block]:
         """The rows of a window, as many blocks as they fill."""
+        limit = self._at_once if by_index else self._limit
         last = None
         while True:
-            block = self._keys(windows, last, by_index=by_index)
+            block = self._keys(windows, last, limit, by_index=by_index)
             yield block
-            if len(block.keys) < self._limit:
+            if len(block.keys) < limit:
                 return
             last = block.times[-1], block.keys[-1]
 
-    def _keys(self, windows: Sequence[Window], after: tuple[int, int] | None, *, by_index: bool = False) -> RowBlock:
-        sql, params = self._statements.keys(windows, after, self._limit, by_index=by_index)
+    def _keys(
+        self, windows: Sequence[Window], after: tuple[int, int] | None, limit: int, *, by_index: bool = False
+    ) -> RowBlock:
+        sql, params = self._statements.keys(windows, after, limit, by_index=by_index)
         block = RowBlock(windows=windows, by_index=by_index)
         for time, key in self._reader.execute(sql, params):
             block.times.append(whole(time))

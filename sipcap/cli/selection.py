@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 
-from sipcap.cli.options import SecretType
+from sipcap.cli.destination import mode_options
+from sipcap.cli.options import SecretType, options_bundle
+from sipcap.cli.tables_text import format_option
 from sipcap.patterns import Pattern, read_patterns
 from sipcap.quantities import duration_s, size_bytes, time_us
 from sipcap.sinks.registry import DEFAULT_URL
+from sipcap.tables import SCHEMA_PATTERNS
 
 
 class _NumberType(click.ParamType[int]):
@@ -52,3 +55,23 @@ db_url_option = click.option(
     "--db-url", type=SecretType(), default=DEFAULT_URL, show_default=True, metavar="URL|@FILE",
     envvar=["SIPCAP_DB_URL"], help="The database.",
 )  # fmt: skip
+tables_options = options_bundle(
+    click.option(
+        "--db-url", type=SecretType(), metavar="URL|@FILE", envvar=["SIPCAP_DB_URL"],
+        help=f"The database.  [default: {DEFAULT_URL}]",
+    ),
+    click.option(
+        "--table", "tables", multiple=True, metavar="PATTERN[|PATTERN]",
+        help="The tables that are meant, and no others: strftime patterns (UTC); repeatable.",
+    ),
+    click.option(
+        "--schema", type=click.Choice(tuple(SCHEMA_PATTERNS)), help="In place of --table: the tables of HOMER 5 or 7.",
+    ),
+    mode_options,
+    format_option,
+)  # fmt: skip
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+keep_option = click.option("--keep", type=DURATION, metavar="DURATION", help="Keep the last 10d, 36h or 2w.")
+max_size_option = click.option(
+    "--max-size", type=SIZE, metavar="SIZE", help="Drop the oldest until all together take 20GB at most."
+)

@@ -11,16 +11,24 @@ from typing import Any
 
 import click
 
-from sipcap.cli.destination import Destination, destination_of, mode_options
-from sipcap.cli.options import SecretType, common_options, options_bundle
-from sipcap.cli.selection import DURATION, SIZE, TIME, patterns_of
-from sipcap.cli.tables_text import format_option, printer
+from sipcap.cli.destination import Destination, destination_of
+from sipcap.cli.options import common_options
+from sipcap.cli.selection import (
+    DURATION,
+    TIME,
+    dry_run_option,
+    keep_option,
+    max_size_option,
+    patterns_of,
+    tables_options,
+)
+from sipcap.cli.tables_text import printer
 from sipcap.errors import CannotStart, SinkError
 from sipcap.forecast import forecast, growth_per_day, listing, summary
 from sipcap.patterns import Pattern, Period
 from sipcap.quantities import size_text
 from sipcap.schemas import DEFAULT_TABLE
-from sipcap.sinks.registry import DEFAULT_URL
+from sipcap.sinks.driver import LEDGER
 from sipcap.stopping import Stop
 from sipcap.tables import (
     SCHEMA_PATTERNS,
@@ -60,27 +68,6 @@ NOTES
     a date in their names, old rows are deleted, in small batches.
     Tables need not be created ahead: sipcap creates what is missing. It saves the moment that this takes."""
 
-tables_options = options_bundle(
-    click.option(
-        "--db-url", type=SecretType(), metavar="URL|@FILE", envvar=["SIPCAP_DB_URL"],
-        help=f"The database.  [default: {DEFAULT_URL}]",
-    ),
-    click.option(
-        "--table", "tables", multiple=True, metavar="PATTERN[|PATTERN]",
-        help="The tables that are meant, and no others: strftime patterns (UTC); repeatable.",
-    ),
-    click.option(
-        "--schema", type=click.Choice(tuple(SCHEMA_PATTERNS)), help="In place of --table: the tables of HOMER 5 or 7.",
-    ),
-    mode_options,
-    format_option,
-)  # fmt: skip
-dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-keep_option = click.option("--keep", type=DURATION, metavar="DURATION", help="Keep the last 10d, 36h or 2w.")
-max_size_option = click.option(
-    "--max-size", type=SIZE, metavar="SIZE", help="Drop the oldest until all together take 20GB at most."
-)
-
 
 @dataclass
 class _Job:
@@ -112,6 +99,8 @@ def _job(options: dict[str, Any], *, create: bool = False) -> Iterator[_Job]:
         "create": True,
     })  # fmt: skip
     patterns = patterns or patterns_of(_usual_tables(options, destination))
+    if any(pattern.matches(LEDGER) for pattern in patterns):
+        raise click.BadParameter(f"{LEDGER} is not a table of messages", param_hint="--table")
     upkeep = open_upkeep(destination.mode.db_url, create=create)
     try:
         yield _Job(upkeep, patterns, stop, int(time.time()), printer(options["output_format"]))

@@ -113,6 +113,7 @@ class PostgresqlUpkeep(ServedUpkeep):
 
     def create(self, step: Step, form: str) -> None:
         """Create a table or a partition; see Upkeep."""
+        self._patiently(lambda: self._session.check_name(step.partition or step.table))
         if step.partition is None:
             self._patiently(lambda: self._session.create(form, step.table))
         else:

@@ -45,6 +45,7 @@ class SharedFile:
         try:
             uri = f"{path.absolute().as_uri()}?mode=rw"
             self.connection = sqlite3.connect(uri, uri=True, timeout=_LOOK_S, isolation_level=None)
+            self.connection.text_factory = lambda data: data.decode("utf-8", "replace")  # names of others' tables
             # Freed pages are overwritten where that costs nothing; Debian's default writes each of them: 1.0 s where
             # this takes 0.06 s (317 MB dropped, 2026-11).
             self.connection.execute("PRAGMA secure_delete=FAST").fetchall()
@@ -126,7 +127,7 @@ class SharedFile:
             try:
                 return step()
             except sqlite3.OperationalError as error:
-                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                is_busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
                 if not is_busy or time.monotonic() >= until_s:
                     raise SinkError(f"{self._path}: {error}", transient=is_busy) from None
             except sqlite3.Error as error:

@@ -105,6 +105,7 @@ def test_search_in_small_pieces_finds_the_same(
         ("SEARCH_WINDOW_ROWS", 3),
         ("_FIRST_WINDOW_ROWS", 2),
         ("_SLOW_ROWS", keys),
+        ("_SLOW_KEYS", keys),
     ):
         monkeypatch.setattr(scan, name, value)
     rows: list[Record] = [at(second * SECOND, number, callid="one")

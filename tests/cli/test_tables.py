@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -50,7 +51,7 @@ def objects(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)
 def test_tables_without_a_pattern_is_a_usage_error(sipcap: RunSipcap, tmp_path: Path, subcommand: str) -> None:
     """--table is the only source of what may be touched; a database is not even opened."""
-    for args in ([], ["--table", ""], ["--table", "s_%Q"], ["--schema", "sipcapture"]):
+    for args in ([], ["--table", ""], ["--table", "s_%Q"], ["--schema", "sipcapture"], ["--table", "sipcap_batches"]):
         done = sipcap("tables", subcommand, *NEEDED.get(subcommand, []), *args)
         assert (done.returncode, done.stdout) == (2, b""), args
     assert list(tmp_path.iterdir()) == []
@@ -125,6 +126,25 @@ def test_rotate_by_size_keeps_the_newest(sipcap: RunSipcap, db_path: Path) -> No
     assert done.returncode == 1
     assert b"too large: what is left is of the present" in done.stderr
     assert tables_of(db_path) == {name_of(0)}
+
+
+def test_rotate_that_is_stopped_leaves_the_rest_for_the_next_time(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """A signal ends it behind the batch that is being deleted, with 128 and its number."""
+    lines = encode_records([record(9, number) for number in range(20_000)])
+    assert sipcap("store", "-q", "--table", "plain", stdin=lines).returncode == 0
+    process = subprocess.Popen(
+        [*SIPCAP, "tables", "rotate", "--table", "plain", "--keep", "1d", "-v"], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, cwd=tmp_path, env=environment(),
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert b"rows deleted" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130
+    (left,) = objects(sipcap("tables", "list", "--table", "plain"))
+    assert 0 < left["rows"] < 20_000
+    assert sipcap("tables", "rotate", "--table", "plain", "--keep", "1d").returncode == 0
+    assert objects(sipcap("tables", "list", "--table", "plain"))[0]["rows"] == 0
 
 
 def test_rotate_gives_the_space_back(sipcap: RunSipcap, db_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sipcap.upkeep import sqlite_file
+from tests.support.database_server import DatabaseServer
 from tests.support.databases import ServedDatabase
 from tests.support.servers import mysql_server, postgresql_server
 
@@ -23,5 +24,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def served(request: pytest.FixtureRequest) -> Iterator[ServedDatabase]:
     """An empty database, once on each kind of server."""
     made = ServedDatabase(request.getfixturevalue(f"{request.param}_server"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def postgresql(postgresql_server: DatabaseServer) -> Iterator[ServedDatabase]:
+    """An empty database of PostgreSQL."""
+    made = ServedDatabase(postgresql_server)
     yield made
     made.close()

@@ -56,6 +56,13 @@ def test_steps_create_drop_and_delete(served: ServedDatabase, monkeypatch: pytes
     store(served, {"x": [at(0)]})
 
 
+def test_create_of_a_name_that_the_server_would_cut_is_refused(postgresql: ServedDatabase) -> None:
+    """PostgreSQL would make another table than the sink asks for."""
+    name = "a" * 64
+    assert "63 bytes" in do(postgresql.url, Step("create", name), table=name)[0].error
+    assert postgresql.tables() == set()
+
+
 def test_rotate_by_size_twice_deletes_once(served: ServedDatabase) -> None:
     """A server's files stay as large as they were when rows are deleted: what is left counts."""
     store(served, {"a": [at(number * SECOND, number, msg="x" * 3_000) for number in range(2_000)]})
