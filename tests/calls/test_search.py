@@ -36,7 +36,7 @@ def test_search_gives_one_stream_in_the_order_of_time(db_path: Path) -> None:
     assert [record.msg for record in records[2:4]] == ["msg 0", "msg 1"]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(times=st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 5), st.integers(0, 3)), max_size=60),
        since=st.none() | st.integers(-6, 6), until=st.none() | st.integers(-6, 6))  # fmt: skip
 def test_search_is_a_sort_by_time(

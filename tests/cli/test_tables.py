@@ -48,36 +48,44 @@ def objects(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
-def test_tables_without_a_pattern_is_a_usage_error(sipcap: RunSipcap, tmp_path: Path, subcommand: str) -> None:
-    """--table is the only source of what may be touched; a database is not even opened."""
-    for args in ([], ["--table", ""], ["--table", "s_%Q"], ["--schema", "sipcapture"], ["--table", "sipcap_batches"]):
-        done = sipcap("tables", subcommand, *NEEDED.get(subcommand, []), *args)
-        assert (done.returncode, done.stdout) == (2, b""), args
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("subcommand", [name for name in SUBCOMMANDS if name != "create"])
-def test_tables_without_a_database_cannot_start(sipcap: RunSipcap, tmp_path: Path, subcommand: str) -> None:
-    """Exit code 3, and no file is made; neither is one by ``create --dry-run``."""
-    done = sipcap("tables", subcommand, "--table", DAYS, *NEEDED.get(subcommand, []))
-    assert (done.returncode, done.stdout) == (3, b"")
-    assert b"no such database" in done.stderr
-    assert sipcap("tables", "create", "--table", DAYS, "--dry-run").returncode == 3
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("args", [
-    ["rotate"], ["rotate", "--keep", "3m"], ["rotate", "--keep", "-1d"], ["rotate", "--max-size", "big"],
-    ["create", "--ahead", "soon"], ["drop"], ["drop", "--before", "x"],
-    ["drop", "s_20200101", "--before", "2020-01-01"], ["drop", "users"], ["drop", "s_20260230"], ["drop", "S_20200101"],
+@pytest.mark.parametrize(("subcommand", "args"), [
+    *((name, []) for name in SUBCOMMANDS),
+    ("list", ["--table", ""]), ("list", ["--table", "s_%Q"]), ("list", ["--schema", "sipcapture"]),
+    ("rotate", ["--table", "sipcap_batches"]),
 ])  # fmt: skip
-def test_tables_that_cannot_be_meant_is_a_usage_error(sipcap: RunSipcap, db_path: Path, args: list[str]) -> None:
+def test_tables_without_a_pattern_is_a_usage_error(
+    sipcap: RunSipcap, tmp_path: Path, subcommand: str, args: list[str]
+) -> None:
+    """--table is the only source of what may be touched; a database is not even opened."""
+    done = sipcap("tables", subcommand, *NEEDED.get(subcommand, []), *args)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_without_a_database_cannot_start(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """Exit code 3, and no file is made; neither is one by ``create --dry-run``."""
+    for subcommand in SUBCOMMANDS:
+        args = ["--dry-run"] if subcommand == "create" else NEEDED.get(subcommand, [])
+        done = sipcap("tables", subcommand, "--table", DAYS, *args)
+        assert (done.returncode, done.stdout) == (3, b"")
+        assert b"no such database" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+NONSENSE = (
+    ["rotate"], ["rotate", "--keep", "3m"], ["rotate", "--max-size", "big"], ["create", "--ahead", "soon"], ["drop"],
+    ["drop", "--before", "x"], ["drop", "s_20200101", "--before", "2020-01-01"], ["drop", "users"],
+    ["drop", "s_20260230"],
+)  # fmt: skip
+
+
+def test_tables_that_cannot_be_meant_is_a_usage_error(sipcap: RunSipcap, db_path: Path) -> None:
     """Nothing to keep, odd amounts, and names that --table does not make: nothing is touched."""
     fill(sipcap, 0, 9)
     before = tables_of(db_path)
-    done = sipcap("tables", *args, "--table", DAYS)
-    assert (done.returncode, done.stdout) == (2, b"")
+    for args in NONSENSE:
+        done = sipcap("tables", *args, "--table", DAYS)
+        assert (done.returncode, done.stdout) == (2, b""), args
     assert tables_of(db_path) == before
 
 
@@ -93,8 +101,7 @@ def test_list_shows_tables_of_the_pattern(sipcap: RunSipcap) -> None:
     assert (done.returncode, done.stdout) == (1, b"")
 
 
-@pytest.mark.parametrize("dry", [True, False])
-def test_rotate_does_what_its_dry_run_says(sipcap: RunSipcap, db_path: Path, dry: bool) -> None:
+def test_rotate_does_what_its_dry_run_says(sipcap: RunSipcap, db_path: Path) -> None:
     """Old days are dropped, old rows of a table without a date are deleted; a dry run changes nothing."""
     fill(sipcap, 0, 1, 5, 12, 13)
     fill(sipcap, 0, 12, 13, 14, table="plain")
@@ -104,8 +111,6 @@ def test_rotate_does_what_its_dry_run_says(sipcap: RunSipcap, db_path: Path, dry
     assert [(one["action"], one["table"]) for one in planned] == [
         ("drop", name_of(13)), ("drop", name_of(12)), ("delete", "plain"),
     ]  # fmt: skip
-    if dry:
-        return
     done = objects(sipcap(*args))
     assert [(one["action"], one["table"], one["done"]) for one in done] == [
         (one["action"], one["table"], True) for one in planned
