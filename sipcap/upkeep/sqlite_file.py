@@ -42,6 +42,8 @@ class SharedFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._held_s = 0.0  # the time that was taken since others got their turn
+        self._last_s = 0.0  # that of the last transaction
         try:
             uri = f"{path.absolute().as_uri()}?mode=rw"
             self.connection = sqlite3.connect(uri, uri=True, timeout=_LOOK_S, isolation_level=None)
@@ -83,13 +85,11 @@ class SharedFile:
         """Run a DELETE whose last parameter is a LIMIT until nothing is left; gives the rows of each batch."""
         rows = DELETE_ROWS
         while not stopping():
-            begin_s = time.monotonic()
             count = self.transaction(partial(self._count, sql, (*params, rows)))
-            held_s = max(time.monotonic() - begin_s - UPKEEP_PAUSE_S, 0.001)
             yield count
             if count < rows:
                 return
-            rows = min(max(int(rows * _GOAL_S / held_s), _LEAST_ROWS), 2 * rows, _MOST_ROWS)
+            rows = min(max(int(rows * _GOAL_S / max(self._last_s, 0.001)), _LEAST_ROWS), 2 * rows, _MOST_ROWS)
 
     def _count(self, sql: str, params: Sequence[Any]) -> int:
         """Run a statement; how many rows it changed."""
@@ -118,7 +118,12 @@ class SharedFile:
         return int(self.fetch(f"PRAGMA {pragma}")[0][0])
 
     def _rest(self, begin_s: float) -> None:
-        time.sleep(max(UPKEEP_PAUSE_S, time.monotonic() - begin_s))
+        """Let others write, once they may have been waiting."""
+        self._last_s = time.monotonic() - begin_s
+        self._held_s += self._last_s
+        if self._held_s >= _LOOK_S:
+            time.sleep(max(UPKEEP_PAUSE_S, self._held_s))
+            self._held_s = 0.0
 
     def _patiently(self, step: Callable[[], T]) -> T:
         """Do what may find the file locked by capture, again until UPKEEP_LOCK_S are over."""
