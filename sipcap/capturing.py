@@ -16,7 +16,7 @@ from sipcap.errors import SipcapError, Unwritten
 from sipcap.limits import DRAIN_TIMEOUT_S, FLUSH_INTERVAL_S
 from sipcap.outlet import UNLIMITED, LocalTurnstile, Outlet, SharedTurnstile
 from sipcap.pipeline import Encode, ExtractOptions, capture
-from sipcap.sources.hep import HepSource
+from sipcap.sources.base import LiveSource
 from sipcap.stopping import Stop
 from sipcap.workers import SharedCounters, Workers
 
@@ -31,7 +31,7 @@ class CaptureJob:
     ``source`` is opened. ``count`` ends the capture after so many records, ``duration_s`` after so long.
     """
 
-    source: HepSource
+    source: LiveSource
     options: ExtractOptions
     encode: Encode
     output: int
@@ -127,7 +127,7 @@ class CaptureWorkers(Workers):
         for descriptor in self._inherited:
             os.close(descriptor)
         source = self._job.source
-        source.counts_kernel_drops = index == 0
+        source.enter_worker(index)
         outlet = Outlet(self._job.output, source.stats, self._turnstile)
         outlet.start()
         publish = _Publisher(page, source.stats)

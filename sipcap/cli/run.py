@@ -15,7 +15,7 @@ from sipcap.cli.options import common_options, drain_option, extract_options, ex
 from sipcap.cli.store import batch_options_of, sink_options, spool_of
 from sipcap.deadletter import DeadLetterFile
 from sipcap.ndjson import encode_records
-from sipcap.service import Service, StoreJob
+from sipcap.service.service import Service, StoreJob
 from sipcap.sinks.budget import Budget
 from sipcap.sources.hep import HepSource
 from sipcap.stopping import Stop

@@ -29,3 +29,21 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give everything back; may be called twice."""
+
+
+class LiveSource(Source, Protocol):
+    """A source that never ends by itself and may be shared by forked worker processes.
+
+    ``open`` is called once, before any fork, by who may have the privileges for it; it opens what all workers will
+    need. A worker calls ``enter_worker`` behind its fork, and only then iterates; one that dies is forked again from
+    the same open source. The worker with ``counts_kernel_drops`` counts for all, where the kernel counts per socket.
+    """
+
+    counts_kernel_drops: bool
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is open, for people: ``udp:127.0.0.1:9060``, ``mirror:eth1``."""
+
+    def enter_worker(self, index: int) -> None:
+        """Take the part of worker ``index``, from 0."""

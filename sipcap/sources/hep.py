@@ -137,6 +137,10 @@ class HepSource:
             hint = "" if granted >= wanted else "; net.core.rmem_max or CAP_NET_ADMIN allow more"
             _LOGGER.info("receive buffer: %d bytes granted of %d asked for%s", granted, wanted, hint)
 
+    def enter_worker(self, index: int) -> None:
+        """Share the sockets with other processes; see LiveSource."""
+        self.counts_kernel_drops = index == 0
+
     def __iter__(self) -> Iterator[list[Message]]:
         """Yield batches until ``stop``; see Source."""
         gate = HepGate(self.stats, self._options.auth_key)

@@ -15,12 +15,10 @@ import threading
 from pathlib import Path
 from typing import Final
 
-import cypcap  # type: ignore[import-untyped]  # it ships no types
-
 from sipcap.errors import CannotStart, InputError
 from sipcap.limits import FLUSH_INTERVAL_S
-from sipcap.sources.pcap_reader import BATCH_PACKETS, STDIN, FileReader, Packet, PacketReader
-from sipcap.wire.link import LINK_TYPES, LinkType
+from sipcap.sources.packet_decoder import Packet
+from sipcap.sources.pcap_reader import BATCH_PACKETS, STDIN, FileReader, PacketReader
 
 PIPE_PACKETS: Final = 2_048
 """Packets that wait to be decoded; more stay in the pipe, and its writer waits."""
@@ -70,14 +68,9 @@ class PipeReader:
         self._read_failure: InputError | None = None
 
     @property
-    def link(self) -> LinkType:
-        """The link type; see PacketReader."""
-        return LINK_TYPES[1] if self._file is None else self._file.link
-
-    @property
-    def bpf(self) -> cypcap.BpfProgram | None:
-        """The compiled filter; see PacketReader."""
-        return None if self._file is None else self._file.bpf
+    def filtered(self) -> int:
+        """Packets that did not pass the filter; see PacketReader."""
+        return 0 if self._file is None else self._file.filtered
 
     def open(self) -> None:
         """Start the thread; it waits for the writer and for the capture's header, too."""
@@ -89,7 +82,8 @@ class PipeReader:
         try:
             file = self._open_file()
             for packet in file.packets():
-                self._put(packet)
+                if packet is not None:
+                    self._put(packet)
             failure = self._read_failure or file.failure
         except (InputError, CannotStart) as error:
             failure = error

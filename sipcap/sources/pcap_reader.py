@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import cypcap  # type: ignore[import-untyped]  # it ships no types
 
 from sipcap.errors import CannotStart, InputError
+from sipcap.sources.packet_decoder import Packet
 from sipcap.wire.link import LINK_TYPES, LinkType
 
 STDIN: Final = "-"
@@ -22,23 +23,17 @@ _LINK_NAMES: Final = {
 }  # fmt: skip
 """Link types that people meet and that hold no plain IP, by name."""
 
-Packet = tuple[cypcap.Pkthdr, bytes]
-
 
 class BadFilterError(CannotStart):
     """The capture filter cannot be compiled for this capture."""
 
 
 class PacketReader(Protocol):
-    """Gives the packets of one capture."""
+    """Gives the packets of one capture that pass its filter."""
 
     @property
-    def link(self) -> LinkType:
-        """Known as soon as ``read`` has returned a packet."""
-
-    @property
-    def bpf(self) -> cypcap.BpfProgram | None:
-        """The compiled filter, None without one."""
+    def filtered(self) -> int:
+        """How many packets have not passed the filter so far."""
 
     def open(self) -> None:
         """Open the capture; raises InputError or BadFilterError, now or at the first ``read``."""
@@ -71,8 +66,10 @@ class FileReader:
         self._count = 0
         self.failure: InputError | None = None
         """Why the capture broke off."""
-        self.link: LinkType = LINK_TYPES[1]
-        self.bpf: cypcap.BpfProgram | None = None
+        self.filtered = 0
+        """Packets that did not pass the filter; see PacketReader."""
+        self._link: LinkType = LINK_TYPES[1]
+        self._bpf: cypcap.BpfProgram | None = None
 
     def open(self) -> None:
         """Open the file, look at its link type, compile the filter; see PacketReader."""
@@ -87,30 +84,41 @@ class FileReader:
         if number not in LINK_TYPES:
             name = _LINK_NAMES.get(number, "of unknown name")
             raise InputError(f"{self._name}: link type {number} ({name}) is not supported: no IP is found in it")
-        self.link = LINK_TYPES[number]
+        self._link = LINK_TYPES[number]
         if self._filter is not None:
             # Not given to libpcap to apply: it would search a file without a match to its end, deaf to signals.
             try:
-                self.bpf = capture.compile(self._filter)
+                self._bpf = capture.compile(self._filter)
             except cypcap.Error as error:
-                raise BadFilterError(f"{self._filter!r} is no filter for {self.link.name}: {_text(error)}") from None
+                raise BadFilterError(f"{self._filter!r} is no filter for {self._link.name}: {_text(error)}") from None
 
     def read(self) -> list[Packet] | None:
         """Read up to ``BATCH_PACKETS``; see PacketReader."""
-        packets = list(islice(self.packets(), BATCH_PACKETS))
-        if not packets and self.failure is not None:
-            raise self.failure
-        return packets or None
+        before = self._count
+        packets = [packet for packet in islice(self.packets(), BATCH_PACKETS) if packet is not None]
+        if self._count == before:
+            if self.failure is not None:
+                raise self.failure
+            return None
+        return packets
 
-    def packets(self) -> Iterator[Packet]:
-        """The packets to the end, or to where the capture breaks off: then ``failure`` says why."""
-        capture = self._capture
+    def packets(self) -> Iterator[Packet | None]:
+        """The packets to the end, or to where the capture breaks off: then ``failure`` says why.
+
+        None stands for one that the filter does not let through.
+        """
+        capture, bpf, link = self._capture, self._bpf, self._link
         if capture is None or self.failure is not None:
             return
         try:
-            for packet in capture:
+            for header, data in capture:
                 self._count += 1
-                yield packet
+                if bpf is not None and not bpf.offline_filter(header, data):
+                    self.filtered += 1
+                    yield None
+                else:
+                    # Exact: a double has 53 bits, microseconds until 2106 need 52. 0 would say "no time".
+                    yield Packet(int(header.ts * 1_000_000 + 0.5) or 1, data, link)
         except cypcap.Error as error:
             text = _text(error)
             what = "cut short" if text.startswith("truncated") else "cannot be read further"

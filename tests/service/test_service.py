@@ -21,7 +21,7 @@ from sipcap.errors import CannotStart, SinkError, Unwritten
 from sipcap.ndjson import encode_records
 from sipcap.pipeline import ExtractOptions
 from sipcap.routing import Router
-from sipcap.service import Service, StoreJob
+from sipcap.service.service import Service, StoreJob
 from sipcap.sinks.base import Sink
 from sipcap.sources.hep import HepOptions, HepSource
 from sipcap.stopping import Stop

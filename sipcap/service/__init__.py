@@ -1,0 +1,1 @@
+"""``sipcap run``: the processes of the service and how they are steered."""
