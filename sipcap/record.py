@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import astuple
 
 VERSION: Final = 1
 SIP_COLUMNS: Final = (
@@ -157,10 +158,33 @@ class ReportRecord(Struct, gc=False, forbid_unknown_fields=True):
     original_ts_us: Int64 | UnsetType = UNSET
 
 
+_MARKS: Final = {"to_mode": "_mode", "to_table": "_table"}
+
+
+class _MarkedSip(SipRecord, gc=False, forbid_unknown_fields=True, rename=_MARKS):
+    """A SipRecord that names the capture mode and the table that it is for."""
+
+    to_mode: str | UnsetType = UNSET
+    to_table: str | UnsetType = UNSET
+
+
+class _MarkedReport(ReportRecord, gc=False, forbid_unknown_fields=True, rename=_MARKS):
+    """A ReportRecord that names the capture mode and the table that it is for."""
+
+    to_mode: str | UnsetType = UNSET
+    to_table: str | UnsetType = UNSET
+
+
 ENVELOPE_KEYS: Final = tuple(SipRecord.__struct_fields__[2 + len(SIP_COLUMNS) :])
 """Keys behind the columns, the same in both kinds of record; ``msg_b64`` is the first."""
 
 Record = SipRecord | ReportRecord
+
+
+def marked(record: Record, mode: str, table: str) -> Record:
+    """The record with the keys ``_mode`` and ``_table``, which say what a hook decided; "" leaves one out."""
+    values = (*astuple(record), mode or UNSET, table or UNSET)
+    return _MarkedSip(*values) if isinstance(record, SipRecord) else _MarkedReport(*values)
 
 
 def message_bytes(record: Record) -> bytes:

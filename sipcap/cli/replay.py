@@ -159,7 +159,7 @@ def _check(options: dict[str, Any]) -> None:
 
 def _write(source: PcapSource, stopping: ReplayStop, options: dict[str, Any]) -> bool:
     """Write records to stdout; returns whether its reader went away."""
-    extractor = extract_options_of(options).extractor()
+    extracting = extract_options_of(options)
     outlet = Outlet(sys.stdout.fileno(), source.stats)
     messages = Restamped(source) if options["now"] else source
     source.open()
@@ -167,7 +167,7 @@ def _write(source: PcapSource, stopping: ReplayStop, options: dict[str, Any]) ->
     with ReplayProgress(source, options["files"], options["loop"], shown=not sys.stdout.isatty()) as progress:
         replay_to_output(
             messages,
-            extractor,
+            extracting,
             outlet,
             encoder_for(options["output_format"]),
             stopping=stopping,
