@@ -59,6 +59,7 @@ class HookRunner:
         self._stdout: TextIO = sys.stdout
         self._known: dict[Route, bool] = {}
         self._errors = Throttle(f"hook {hook.text}: %s; the message is dropped")
+        self._timeouts = Throttle(f"hook {hook.text}: %s; the message is dropped")
         self._slow = Throttle(f"hook {hook.text} took %.3f s for one message; receiving waits meanwhile")
 
     def __enter__(self) -> Self:
@@ -102,7 +103,7 @@ class HookRunner:
         except _Timeout:
             self._running = False
             signal.setitimer(signal.ITIMER_REAL, 0)
-            self._errors.warning(f"it took more than {self._timeout_s:g} s")
+            self._timeouts.warning(f"it took more than {self._timeout_s:g} s")
             raise HookFailed("hook_timeout") from None
         except DecodeError:
             raise

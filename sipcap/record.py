@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import astuple
@@ -161,14 +161,14 @@ class ReportRecord(Struct, gc=False, forbid_unknown_fields=True):
 _MARKS: Final = {"to_mode": "_mode", "to_table": "_table"}
 
 
-class _MarkedSip(SipRecord, gc=False, forbid_unknown_fields=True, rename=_MARKS):
+class MarkedSip(SipRecord, gc=False, forbid_unknown_fields=True, rename=_MARKS):
     """A SipRecord that names the capture mode and the table that it is for."""
 
     to_mode: str | UnsetType = UNSET
     to_table: str | UnsetType = UNSET
 
 
-class _MarkedReport(ReportRecord, gc=False, forbid_unknown_fields=True, rename=_MARKS):
+class MarkedReport(ReportRecord, gc=False, forbid_unknown_fields=True, rename=_MARKS):
     """A ReportRecord that names the capture mode and the table that it is for."""
 
     to_mode: str | UnsetType = UNSET
@@ -184,7 +184,14 @@ Record = SipRecord | ReportRecord
 def marked(record: Record, mode: str, table: str) -> Record:
     """The record with the keys ``_mode`` and ``_table``, which say what a hook decided; "" leaves one out."""
     values = (*astuple(record), mode or UNSET, table or UNSET)
-    return _MarkedSip(*values) if isinstance(record, SipRecord) else _MarkedReport(*values)
+    return MarkedSip(*values) if isinstance(record, SipRecord) else MarkedReport(*values)
+
+
+def unmarked(record: MarkedSip | MarkedReport) -> tuple[Record, dict[str, Any]]:
+    """The record without its marks, and these as keys."""
+    *values, mode, table = astuple(record)
+    marks = {key: value for key, value in (("_mode", mode), ("_table", table)) if value is not UNSET}
+    return (SipRecord if isinstance(record, SipRecord) else ReportRecord)(*values), marks
 
 
 def message_bytes(record: Record) -> bytes:

@@ -146,6 +146,8 @@ def _check(options: dict[str, Any]) -> None:
         raise click.BadParameter("HEP is sent over udp: or tcp: only", param_hint="--to")
     elif endpoint.protocol == "tcp" and version < 3:
         raise click.BadParameter("tcp: takes version 3 only, 1 and 2 have no length", param_hint="--hep-version")
+    if endpoint is not None and options["hook"] is not None:
+        raise click.UsageError("--hook is asked about records, and --to sends none")
     if endpoint is not None and version < 3 and options["auth_key"] is not None:
         _LOGGER.warning("--auth-key has no effect with --hep-version %d", version)
     if options["rate"] is not None and options["speed"] is not None:
