@@ -141,3 +141,6 @@ FORWARD_RETRY_S: Final = 1.0
 
 FORWARD_DRAIN_S: Final = 2.0
 """What waits for collectors when a capture ends is sent within this, for all of them together."""
+
+MAX_HOOK_ROUTES: Final = 4_096
+"""Answers of a hook that are known to be right; it may make up a table for each message."""

@@ -102,8 +102,9 @@ def test_head_of_old_versions_answers_under_the_chunks_types() -> None:
 
 def test_packet_without_hep_answers_with_what_its_headers_said() -> None:
     """A hook works on a mirror port too."""
-    message = Message(sip(), BASE_TS_US, "10.0.0.1", 5060, "10.0.0.2", 5080, 17, 2)
-    assert [chunk_value(message, number) for number in (3, 8, 15, 12)] == ["10.0.0.1", 5080, sip(), None]
+    message = Message(sip(), BASE_TS_US, "10.0.0.1", 5060, "10.0.0.2", 5080, 17, 2, extra={"vlan": 7})
+    values = [chunk_value(message, number) for number in (3, 8, 15, 12, 0x12, 0x18, 17)]
+    assert values == ["10.0.0.1", 5080, sip(), None, 7, None, None]
 
 
 @pytest.mark.parametrize(("data", "size"), [
