@@ -22,7 +22,7 @@ LAYERS = (
         "inlet", "workers", "routes", "hooks", "hook_runner", "forwarding", "reporting",
     ),
     ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
-    ("upkeep", "calls", "service"),
+    ("upkeep", "calls", "service", "exporting"),
     ("cli",),
     ("devtools", "__main__"),
 )  # fmt: skip
