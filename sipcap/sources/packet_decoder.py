@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
-from sipcap.wire.fragments import Lost
 from sipcap.wire.hep import decode_datagram, looks_like_hep
-from sipcap.wire.ip import PROTOCOL_REASONS, TCP, UDP, UDP_LITE
+from sipcap.wire.ip import PROTOCOL_REASONS, SCTP, TCP, UDP, UDP_LITE
 from sipcap.wire.link import LinkType
 from sipcap.wire.message import Message
 from sipcap.wire.packet import Carried, Datagram, decode_udp, decode_usual, message_of
-from sipcap.wire.unwrap import Unwrapper
+from sipcap.wire.sctp import SctpMessages
+from sipcap.wire.tunnels import udp_tunnel
+from sipcap.wire.unwrap import Unwrapper, beginnings
 
 _HEP_BEGINS: Final = b"HE\1\2"
 """First bytes of what can be HEP; also "in" for no bytes at all, which is none."""
@@ -49,6 +50,7 @@ class PacketDecoder:
         self._skipped = skipped
         self._ports = ports
         self._unwrapper = Unwrapper()
+        self._sctp = SctpMessages()
         self._messages: list[Message] = []
         self.packet_times: list[int] = []
         """When the packets of the last batch's messages were captured, microseconds since 1970, one each."""
@@ -97,6 +99,7 @@ class PacketDecoder:
         Packets of another capture may come then.
         """
         self._unwrapper.fragments.finish()
+        self._sctp.finish()
         self._count_lost()
         return self._hand_over([message.ts_us for message in self._messages])
 
@@ -109,28 +112,34 @@ class PacketDecoder:
     def _expire(self, ts_us: int) -> None:
         if 0 < ts_us < _MAX_TS_US:
             self._unwrapper.fragments.expire(ts_us)
+            self._sctp.expire(ts_us)
         self._count_lost()
 
     def _count_lost(self) -> None:
-        """Count each IP packet that has never become whole: a message, if its beginning says so."""
+        """Count everything that has never become whole: a message, if its beginning says so."""
         lost = self._unwrapper.fragments.lost
         for each in lost:
-            if self._was_message(each):
-                self._stats.received += 1
-                self._stats.rejected[each.reason] += 1
-                self._skipped[each.reason] += each.pieces - 1
-            else:
-                self._skipped[each.reason] += each.pieces
+            seen = () if each.beginning is None else beginnings(each.beginning)
+            self._count_pieces(each.reason, each.pieces, is_message=any(map(self._was_message, seen)))
         lost.clear()
+        for reason, beginning in self._sctp.lost:
+            is_message = beginning is not None and self._was_message(beginning)
+            self._count_pieces(reason, 1, is_message=is_message)
+        self._sctp.lost.clear()
 
-    def _was_message(self, lost: Lost) -> bool:
-        if lost.beginning is None or lost.beginning.protocol != UDP:
-            return False
-        try:
-            payload = decode_udp(lost.beginning).payload
-        except DecodeError:
-            return False
-        return looks_like_hep(payload) or looks_like_sip(payload)
+    def _count_pieces(self, reason: str, pieces: int, *, is_message: bool) -> None:
+        if is_message:
+            self._stats.received += 1
+            self._stats.rejected[reason] += 1
+            pieces -= 1
+        if pieces:
+            self._skipped[reason] += pieces
+
+    def _was_message(self, beginning: Datagram) -> bool:
+        payload = beginning.payload
+        return looks_like_hep(payload) or (
+            looks_like_sip(payload) if self._ports is None else _is_on(self._ports, beginning)
+        )
 
     def _take(self, carried: Carried | None, link: LinkType, ts_us: int) -> None:
         """Take what an innermost IP packet carries; DecodeError if that is no message."""
@@ -139,10 +148,23 @@ class PacketDecoder:
         protocol = carried.protocol
         if protocol in (UDP, UDP_LITE):
             self._take_datagram(decode_udp(carried), link, ts_us)
+        elif protocol == SCTP:
+            self._take_all(self._sctp.receive(carried, ts_us), link, ts_us)
         elif protocol == TCP:
             self._take_segment(carried, link, ts_us)
         else:
             raise DecodeError(PROTOCOL_REASONS.get(protocol, "protocol"))
+
+    def _take_all(self, datagrams: list[Datagram], link: LinkType, ts_us: int) -> None:
+        """Take all datagrams of one packet; DecodeError if none of them is a message."""
+        errors = []
+        for datagram in datagrams:
+            try:
+                self._take_datagram(datagram, link, ts_us)
+            except DecodeError as error:
+                errors.append(error)
+        if errors and len(errors) == len(datagrams):
+            raise errors[0]
 
     def _take_segment(self, carried: Carried, link: LinkType, ts_us: int) -> None:
         """Where TCP goes on: ``carried.data`` is the segment from its header on, whole, through any tunnel.
@@ -168,11 +190,15 @@ class PacketDecoder:
 
     def _take_other(self, datagram: Datagram, link: LinkType, ts_us: int) -> None:
         """Take a datagram that is neither SIP nor HEP; DecodeError if nothing is found in it."""
+        reason = "other" if self._ports is None else "ports"
+        tunnel = udp_tunnel(datagram.source_port, datagram.destination_port)
+        if tunnel is None or datagram.protocol != UDP:
+            raise DecodeError(reason)
         try:
-            carried = self._unwrapper.tunnel(datagram, link, ts_us)
+            carried = self._unwrapper.tunnel(datagram, tunnel, link, ts_us)
         except DecodeError:
             # Not the tunnel that its ports say: a datagram like any other.
-            raise DecodeError("other" if self._ports is None else "ports") from None
+            raise DecodeError(reason) from None
         self._take(carried, link, ts_us)
 
     def _is_counted(self, datagram: Datagram, ts_us: int) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_LAYERS
 from sipcap.wire.fragments import Fragments
-from sipcap.wire.ip import behind_extensions, decode_ip
+from sipcap.wire.ip import UDP, UDP_LITE, behind_extensions, decode_ip
 from sipcap.wire.link import LinkType, link_fields
-from sipcap.wire.packet import Carried, Datagram
-from sipcap.wire.tunnels import IP_TUNNELS, udp_tunnel
+from sipcap.wire.packet import Carried, Datagram, decode_udp
+from sipcap.wire.tunnels import IP_TUNNELS, Tunnel, udp_tunnel
 
 
 class Unwrapper:
@@ -35,15 +37,12 @@ class Unwrapper:
         header = data[:offset]
         return self._innermost(data, offset, header, _base_scope(header, link), 0, ts_us)
 
-    def tunnel(self, datagram: Datagram, link: LinkType, ts_us: int) -> Carried | None:
-        """Unwrap a UDP datagram that may be a tunnel's; see ``frame``.
+    def tunnel(self, datagram: Datagram, tunnel: Tunnel, link: LinkType, ts_us: int) -> Carried | None:
+        """Unwrap a UDP datagram that ``udp_tunnel`` takes for one of a tunnel; see ``frame``.
 
         Raises:
-            DecodeError: ``other``: it is none, by its ports and header; or what ``frame`` raises.
+            DecodeError: it is none, by its header or what is inside; or what ``frame`` raises.
         """
-        tunnel = udp_tunnel(datagram.source_port, datagram.destination_port)
-        if tunnel is None:
-            raise DecodeError("other")
         inner = tunnel(datagram.payload)
         outer = datagram.scope or _base_scope(datagram.header, link)
         scope = outer + datagram.source + datagram.destination + inner.key
@@ -70,6 +69,35 @@ class Unwrapper:
             scope += carried.source + carried.destination + inner.key
             depth += 1
         raise DecodeError("nested")
+
+
+def beginnings(carried: Carried) -> Iterator[Datagram]:
+    """The UDP datagrams that begin in what is left of an IP packet, from the outside in; none for what is not UDP.
+
+    It tells what has been lost with the rest of the packet. Nothing is put together.
+    """
+    for _ in range(MAX_LAYERS):
+        try:
+            if carried.protocol in IP_TUNNELS:
+                data, offset = carried.data, IP_TUNNELS[carried.protocol](carried.data).offset
+            elif carried.protocol in (UDP, UDP_LITE):
+                datagram = decode_udp(carried)
+                yield datagram
+                tunnel = udp_tunnel(datagram.source_port, datagram.destination_port)
+                if tunnel is None:
+                    return
+                data, offset = datagram.payload, tunnel(datagram.payload).offset
+            else:
+                return
+            packet = decode_ip(data, offset)
+        except DecodeError:
+            return
+        if packet.fragment_offset:
+            return
+        carried = carried._replace(
+            protocol=packet.protocol, source=packet.source, destination=packet.destination,
+            data=data[packet.begin : packet.end],
+        )  # fmt: skip
 
 
 def _base_scope(header: bytes, link: LinkType) -> bytes:

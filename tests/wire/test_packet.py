@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_LAYERS
 from sipcap.wire.ip import MAX_EXTENSION_HEADERS, PROTOCOL_REASONS, UDP
-from sipcap.wire.link import LINK_TYPES, MAX_VLAN_TAGS
+from sipcap.wire.layer2 import MAX_VLAN_TAGS
+from sipcap.wire.link import LINK_TYPES
 from sipcap.wire.packet import Datagram, decode_udp, decode_usual, message_of
 from sipcap.wire.unwrap import Unwrapper
 from tests.support import packets as p
