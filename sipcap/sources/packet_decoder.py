@@ -67,13 +67,14 @@ class PacketDecoder:
                 offset = link.header_bytes(data)
                 datagram = decode_usual(data, offset)
                 if datagram is not None:
-                    self._take_datagram(datagram, link, ts_us)
+                    reason = self._take_datagram(datagram, link, ts_us)
                 else:
-                    self._take(self._unwrapper.frame(data, offset, link, ts_us), link, ts_us)
+                    reason = self._take(self._unwrapper.frame(data, offset, link, ts_us), link, ts_us)
             except DecodeError as error:
-                skipped[error.reason] += 1
-                continue
-            if len(messages) > len(times):
+                reason = error.reason
+            if reason:
+                skipped[reason] += 1
+            elif len(messages) > len(times):
                 times.extend([ts_us] * (len(messages) - len(times)))
         self._stats.packets += len(packets)
         self._stats.bytes += size
@@ -141,41 +142,36 @@ class PacketDecoder:
             looks_like_sip(payload) if self._ports is None else _is_on(self._ports, beginning)
         )
 
-    def _take(self, carried: Carried | None, link: LinkType, ts_us: int) -> None:
-        """Take what an innermost IP packet carries; DecodeError if that is no message."""
+    def _take(self, carried: Carried | None, link: LinkType, ts_us: int) -> str:
+        """Take what an innermost IP packet carries.
+
+        Returns:
+            Why that is no message; "" if it is one, or a part of one. So do all that take.
+
+        Raises:
+            DecodeError: it cannot be read; its reason says why.
+        """
         if carried is None:
-            return
+            return ""
         protocol = carried.protocol
         if protocol in (UDP, UDP_LITE):
-            self._take_datagram(decode_udp(carried), link, ts_us)
-        elif protocol == SCTP:
-            self._take_all(self._sctp.receive(carried, ts_us), link, ts_us)
-        elif protocol == TCP:
-            self._take_segment(carried, link, ts_us)
-        else:
-            raise DecodeError(PROTOCOL_REASONS.get(protocol, "protocol"))
+            return self._take_datagram(decode_udp(carried), link, ts_us)
+        if protocol == TCP:
+            return self._take_segment(carried, link, ts_us)
+        if protocol == SCTP:
+            reasons = [self._take_datagram(each, link, ts_us) for each in self._sctp.receive(carried, ts_us)]
+            return "" if "" in reasons or not reasons else reasons[0]
+        return PROTOCOL_REASONS.get(protocol, "protocol")
 
-    def _take_all(self, datagrams: list[Datagram], link: LinkType, ts_us: int) -> None:
-        """Take all datagrams of one packet; DecodeError if none of them is a message."""
-        errors = []
-        for datagram in datagrams:
-            try:
-                self._take_datagram(datagram, link, ts_us)
-            except DecodeError as error:
-                errors.append(error)
-        if errors and len(errors) == len(datagrams):
-            raise errors[0]
-
-    def _take_segment(self, carried: Carried, link: LinkType, ts_us: int) -> None:
+    def _take_segment(self, carried: Carried, link: LinkType, ts_us: int) -> str:
         """Where TCP goes on: ``carried.data`` is the segment from its header on, whole, through any tunnel.
 
         ``carried.scope`` belongs into the key of a stream: other VLANs and tunnels may have the same addresses.
         """
         del carried, link, ts_us
-        raise DecodeError("tcp")
+        return "tcp"
 
-    def _take_datagram(self, datagram: Datagram, link: LinkType, ts_us: int) -> None:
-        """Take a datagram; DecodeError if it is no message."""
+    def _take_datagram(self, datagram: Datagram, link: LinkType, ts_us: int) -> str:
         payload = datagram.payload
         ports = self._ports
         # HEP first: what length and addresses look like between "HEP3" and a request line is anybody's guess.
@@ -186,20 +182,20 @@ class PacketDecoder:
             if self._is_counted(datagram, ts_us):
                 self._messages.append(message_of(datagram, link, ts_us))
         else:
-            self._take_other(datagram, link, ts_us)
+            return self._take_other(datagram, link, ts_us)
+        return ""
 
-    def _take_other(self, datagram: Datagram, link: LinkType, ts_us: int) -> None:
-        """Take a datagram that is neither SIP nor HEP; DecodeError if nothing is found in it."""
+    def _take_other(self, datagram: Datagram, link: LinkType, ts_us: int) -> str:
+        """Take a datagram that is neither SIP nor HEP."""
         reason = "other" if self._ports is None else "ports"
         tunnel = udp_tunnel(datagram.source_port, datagram.destination_port)
         if tunnel is None or datagram.protocol != UDP:
-            raise DecodeError(reason)
+            return reason
         try:
             carried = self._unwrapper.tunnel(datagram, tunnel, link, ts_us)
         except DecodeError:
-            # Not the tunnel that its ports say: a datagram like any other.
-            raise DecodeError(reason) from None
-        self._take(carried, link, ts_us)
+            return reason  # not the tunnel that its ports say: a datagram like any other
+        return self._take(carried, link, ts_us)
 
     def _is_counted(self, datagram: Datagram, ts_us: int) -> bool:
         """Count a SIP or HEP datagram that lacks its end, or (False) that has a time which no row can hold."""

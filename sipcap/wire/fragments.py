@@ -6,7 +6,10 @@ Source: RFC 791 section 3.2 and RFC 815 (IPv4), RFC 8200 section 4.5 and RFC 572
 from __future__ import annotations
 
 from bisect import insort
+from collections import OrderedDict
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from sipcap.errors import DecodeError
 from sipcap.limits import FRAGMENT_TIMEOUT_US, MAX_FRAGMENT_BYTES, MAX_FRAGMENTED_PACKETS, MAX_FRAGMENTS
@@ -52,8 +55,10 @@ class Fragments:
     def __init__(self) -> None:
         self.lost: list[Lost] = []
         self.held_bytes = 0
-        self._waiting: dict[_Key, _Puzzle] = {}
-        self._done: dict[_Key, tuple[int, bytes]] = {}
+        self._waiting: OrderedDict[_Key, _Puzzle] = (
+            OrderedDict()
+        )  # a dict is slow to find its first key behind removed ones
+        self._done: OrderedDict[_Key, tuple[int, bytes]] = OrderedDict()
 
     def add(self, fragment: Carried, packet: IpPacket, ts_us: int) -> Carried | None:
         """Take in a fragment.
@@ -104,7 +109,7 @@ class Fragments:
         self._done.pop(key, None)
         self._done[key] = (ts_us, whole.data[:_HEAD_BYTES])
         if len(self._done) > MAX_FRAGMENTED_PACKETS:
-            del self._done[next(iter(self._done))]
+            self._done.popitem(last=False)
         return whole
 
     def _give_up(self, key: _Key, reason: str) -> None:
@@ -157,7 +162,7 @@ class _Puzzle:
         self.count = 0
         self.size = 0
         self.failure = ""
-        self._carried = first_seen._replace(data=b"")
+        self._carried = replace(first_seen, data=b"")
         self._is_strict = len(first_seen.source) == 16
         self._pieces: list[_Piece] = []
         self._covered = 0
@@ -172,7 +177,7 @@ class _Puzzle:
         self.count += 1
         if not piece.begin:
             # IPv6: what the first fragment says is next, is next.
-            self._carried = self._carried._replace(protocol=protocol)
+            self._carried.protocol = protocol
         parts, overlaps, contradicts = self._news(piece)
         if overlaps and self._is_strict and piece not in self._pieces:
             self.failure = self.failure or "fragment_overlap"
@@ -225,7 +230,7 @@ class _Puzzle:
         if not self._pieces or self._pieces[0].begin:
             return None
         first = self._pieces[0]
-        return self._carried._replace(data=first.data, missing=max(self._total - len(first.data), 1))
+        return replace(self._carried, data=first.data, missing=max(self._total - len(first.data), 1))
 
     def whole(self) -> Carried:
         """What the complete packet carries, up to the first byte that the capture has cut off."""
@@ -234,7 +239,7 @@ class _Puzzle:
             data += piece.data
             if len(data) < piece.end:
                 break
-        return self._carried._replace(data=bytes(data), missing=self._total - len(data))
+        return replace(self._carried, data=bytes(data), missing=self._total - len(data))
 
 
 def _differ(old: bytes, new: bytes) -> bool:

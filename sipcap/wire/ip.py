@@ -7,7 +7,9 @@ whose checksums the network card fills in later.
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from sipcap.errors import DecodeError
 
@@ -33,7 +35,7 @@ _AUTHENTICATION: Final = 51
 _EXTENSIONS: Final = frozenset((0, 43, _FRAGMENT_HEADER, _AUTHENTICATION, 60, 135, 139, 140))
 
 
-class IpPacket(NamedTuple):
+class IpPacket(Struct, gc=False):
     """One IP packet: ``data[begin:end]`` is what is there of its payload.
 
     ``missing`` is the number of payload bytes that the capture has cut off. Addresses are packed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -24,7 +24,7 @@ _unpack_usual = _USUAL.unpack_from
 _USUAL_BYTES: Final = _USUAL.size
 
 
-class Carried(NamedTuple):
+class Carried(Struct, gc=False):
     """What the innermost IP packet of a frame carries; ``data`` is all of its payload that is there.
 
     Addresses are packed and the innermost packet's, as ``tos`` is. ``missing`` is the number of payload bytes that

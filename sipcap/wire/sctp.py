@@ -6,6 +6,7 @@ Source: RFC 9260 sections 3 and 6.9.
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -95,8 +96,8 @@ class SctpMessages:
     def __init__(self) -> None:
         self.lost: list[LostChunk] = []
         self.held_bytes = 0
-        self._waiting: dict[tuple[_Flow, int], tuple[int, Chunk, Datagram]] = {}
-        self._seen: dict[_Flow, _Window] = {}
+        self._waiting: OrderedDict[tuple[_Flow, int], tuple[int, Chunk, Datagram]] = OrderedDict()
+        self._seen: OrderedDict[_Flow, _Window] = OrderedDict()
 
     def receive(self, carried: Carried, ts_us: int) -> list[Datagram]:
         """Take in an SCTP packet.
@@ -128,7 +129,7 @@ class SctpMessages:
         if window is None:
             window = self._seen[flow] = _Window(number)
             if len(self._seen) > MAX_FRAGMENTED_PACKETS:
-                del self._seen[next(iter(self._seen))]
+                self._seen.popitem(last=False)
         return window.add(number)
 
     def _add(self, flow: _Flow, chunk: Chunk, empty: Datagram, ts_us: int) -> Datagram | None:

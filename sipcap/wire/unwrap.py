@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_LAYERS
 from sipcap.wire.fragments import Fragments
@@ -94,10 +96,13 @@ def beginnings(carried: Carried) -> Iterator[Datagram]:
             return
         if packet.fragment_offset:
             return
-        carried = carried._replace(
-            protocol=packet.protocol, source=packet.source, destination=packet.destination,
+        carried = replace(
+            carried,
+            protocol=packet.protocol,
+            source=packet.source,
+            destination=packet.destination,
             data=data[packet.begin : packet.end],
-        )  # fmt: skip
+        )
 
 
 def _base_scope(header: bytes, link: LinkType) -> bytes:
@@ -108,4 +113,4 @@ def _base_scope(header: bytes, link: LinkType) -> bytes:
 def _behind_extensions(whole: Carried) -> Carried:
     """Step over the extension headers that have been in fragments."""
     protocol, begin = behind_extensions(whole.data, 0, len(whole.data), whole.protocol)
-    return whole._replace(protocol=protocol, data=whole.data[begin:])
+    return replace(whole, protocol=protocol, data=whole.data[begin:]) if begin else whole
