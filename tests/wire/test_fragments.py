@@ -60,7 +60,7 @@ cuts = st.lists(st.integers(1, len(PAYLOAD) // 8 - 1).map(lambda n: n * 8), uniq
 def test_fragments_in_any_order_and_repeated_give_the_packet_once(
     cuts: list[int], is_ip6: bool, data: st.DataObject
 ) -> None:
-    """However a packet is cut, in whatever order the pieces come, and with some twice before the last, it is the same."""
+    """However a packet is cut, in whatever order its pieces come, and some twice before the last, it is the same."""
     pieces = (p.fragments6 if is_ip6 else p.fragments4)(PAYLOAD, cuts)
     if len(pieces) == 1:
         return
