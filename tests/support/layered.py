@@ -61,7 +61,7 @@ def _pieces_in_vxlan(payload: bytes) -> list[bytes]:
 
 
 def _vxlan_in_pieces(payload: bytes) -> list[bytes]:
-    outer = p.fragments4(p.udp(p.vxlan(_frame(payload)), 50_000, p.VXLAN_PORT), [64, 128], source="198.51.100.1")
+    outer = p.fragments4(p.udp(p.vxlan(_frame(payload)), 50_000, p.VXLAN_PORT), [128, 192], source="198.51.100.1")
     return [p.ethernet(each) for each in reversed(outer)]
 
 
