@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 SOURCE, DESTINATION = "192.0.2.1", "192.0.2.2"
 SOURCE6, DESTINATION6 = "2001:db8::1", "2001:db8::2"
@@ -30,11 +32,12 @@ def ip4(
     options: bytes = b"",
     fragment: int = 0,
     total: int | None = None,
+    identification: int = 7,
 ) -> bytes:
     """An IPv4 packet; ``fragment`` is the flags and offset field, ``total`` overrides the right length."""
     size = 20 + len(options)
     head = struct.pack(
-        ">BBHHHBBH4s4s", 0x40 | size // 4, tos, size + len(payload) if total is None else total, 7, fragment, 64,
+        ">BBHHHBBH4s4s", 0x40 | size // 4, tos, size + len(payload) if total is None else total, identification, fragment, 64,
         protocol, 0, ip_address(source).packed, ip_address(destination).packed,
     )  # fmt: skip
     return head + options + payload
@@ -60,9 +63,33 @@ def extension(next_protocol: int, data: bytes = b"\0" * 6) -> bytes:
     return bytes((next_protocol, (len(data) - 6) // 8)) + data
 
 
-def fragment6(next_protocol: int, offset: int = 0, *, more: bool = False) -> bytes:
+def fragment6(next_protocol: int, offset: int = 0, *, more: bool = False, identification: int = 99) -> bytes:
     """An IPv6 fragment header; ``offset`` in bytes."""
-    return struct.pack(">BBHI", next_protocol, 0, offset | more, 99)
+    return struct.pack(">BBHI", next_protocol, 0, offset | more, identification)
+
+
+def fragments4(payload: bytes, cuts: Sequence[int], protocol: int = 17, **fields: Any) -> list[bytes]:
+    """An IPv4 packet in fragments; ``cuts`` are the offsets of all but the first, multiples of 8."""
+    edges = [0, *cuts, len(payload)]
+    return [
+        ip4(payload[begin:end], protocol, fragment=begin // 8 | (0x2000 if end < len(payload) else 0), **fields)
+        for begin, end in pairwise(edges)
+    ]
+
+
+def fragments6(
+    payload: bytes, cuts: Sequence[int], protocol: int = 17, *, identification: int = 99, **fields: Any
+) -> list[bytes]:
+    """An IPv6 packet in fragments; ``cuts`` as for IPv4."""
+    edges = [0, *cuts, len(payload)]
+    return [
+        ip6(
+            fragment6(protocol, begin, more=end < len(payload), identification=identification) + payload[begin:end],
+            44,
+            **fields,
+        )
+        for begin, end in pairwise(edges)
+    ]
 
 
 def type_of(packet: bytes) -> int:

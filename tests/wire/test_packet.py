@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipcap.errors import DecodeError
-from sipcap.wire.ip import MAX_EXTENSION_HEADERS, MAX_NESTED
+from sipcap.limits import MAX_LAYERS
+from sipcap.wire.ip import MAX_EXTENSION_HEADERS, PROTOCOL_REASONS, UDP
 from sipcap.wire.link import LINK_TYPES, MAX_VLAN_TAGS
-from sipcap.wire.packet import Datagram, decode_packet, message_of
+from sipcap.wire.packet import Datagram, decode_udp, decode_usual, message_of
+from sipcap.wire.unwrap import Unwrapper
 from tests.support import packets as p
 
 PAYLOAD = b"OPTIONS sip:a@b SIP/2.0\r\n\r\n"
@@ -51,7 +53,18 @@ PACKETS: dict[str, bytes] = {
 
 def decoded(frame: bytes, link: int = p.ETHERNET) -> Datagram:
     """The datagram of a frame."""
-    return decode_packet(frame, LINK_TYPES[link])
+    kind = LINK_TYPES[link]
+    offset = kind.header_bytes(frame)
+    usual = decode_usual(frame, offset)
+    carried = Unwrapper().frame(frame, offset, kind, 1)
+    if carried is None or carried.protocol != UDP:
+        raise DecodeError("fragment" if carried is None else PROTOCOL_REASONS.get(carried.protocol, "protocol"))
+    datagram = decode_udp(carried)
+    if usual is not None:  # both ways give the same
+        assert (usual.payload, usual.source, usual.source_port, usual.header, usual.tos, usual.missing) == (
+            datagram.payload, datagram.source, datagram.source_port, datagram.header, datagram.tos, datagram.missing,
+        )  # fmt: skip
+    return datagram
 
 
 def reason(frame: bytes, link: int = p.ETHERNET) -> str:
@@ -63,7 +76,7 @@ def reason(frame: bytes, link: int = p.ETHERNET) -> str:
 
 @pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("packet", PACKETS)
-def test_decode_packet_of_every_layer_gives_payload_and_addresses(frame: str, packet: str) -> None:
+def test_decoding_of_every_layer_gives_payload_and_addresses(frame: str, packet: str) -> None:
     """Whatever link layer and IP header come before it, the datagram is the same."""
     link, build = FRAMES[frame]
     is_ip6 = packet.startswith(("IPv6", "UDP without"))
@@ -119,14 +132,14 @@ def test_a_priority_tag_is_no_vlan() -> None:
 
 
 @pytest.mark.parametrize("packet", PACKETS)
-def test_decode_packet_leaves_out_ethernet_padding(packet: str) -> None:
+def test_decoding_leaves_out_ethernet_padding(packet: str) -> None:
     """Bytes behind the datagram are no part of the payload."""
     assert decoded(p.ethernet(PACKETS[packet]) + b"\0" * 18).payload == PAYLOAD
 
 
 @pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("packet", PACKETS)
-def test_decode_packet_cut_anywhere_is_short_or_says_what_is_missing(frame: str, packet: str) -> None:
+def test_decoding_cut_anywhere_is_short_or_says_what_is_missing(frame: str, packet: str) -> None:
     """A frame cut at any offset gives a reason, or the beginning of the payload and how much of it is gone."""
     link, build = FRAMES[frame]
     whole = build(PACKETS[packet])
@@ -142,10 +155,10 @@ def test_decode_packet_cut_anywhere_is_short_or_says_what_is_missing(frame: str,
 
 
 @given(link=st.sampled_from(sorted(LINK_TYPES)), data=st.binary(max_size=200))
-def test_decode_packet_of_any_bytes_gives_a_datagram_or_a_reason(link: int, data: bytes) -> None:
+def test_decoding_of_any_bytes_gives_a_datagram_or_a_reason(link: int, data: bytes) -> None:
     """No bytes make the decoder fail in any other way."""
     try:
-        datagram = decode_packet(data, LINK_TYPES[link])
+        datagram = decoded(data, link)
     except DecodeError as error:
         assert error.reason.replace("_", "").isalnum()
         return
@@ -158,7 +171,7 @@ def test_decode_packet_of_any_bytes_gives_a_datagram_or_a_reason(link: int, data
     st.sampled_from(sorted(PACKETS)),
     st.lists(st.tuples(st.integers(0, 90), st.integers(0, 255)), max_size=6),
 )
-def test_decode_packet_of_a_damaged_frame_gives_a_datagram_or_a_reason(
+def test_decoding_of_a_damaged_frame_gives_a_datagram_or_a_reason(
     frame: str, packet: str, damage: list[tuple[int, int]]
 ) -> None:
     """Wrong bytes in the headers of a real frame do no harm either."""
@@ -168,7 +181,7 @@ def test_decode_packet_of_a_damaged_frame_gives_a_datagram_or_a_reason(
         if offset < len(data):
             data[offset] = value
     try:
-        datagram = decode_packet(bytes(data), LINK_TYPES[link])
+        datagram = decoded(bytes(data), link)
     except DecodeError:
         return
     message_of(datagram, LINK_TYPES[link], 1)
@@ -191,7 +204,8 @@ def test_decode_packet_of_a_damaged_frame_gives_a_datagram_or_a_reason(
         (p.ethernet(p.ip6(b"", 59)), "no_payload"),
         (p.ethernet(p.ip4(b"", 200)), "protocol"),
         (p.ethernet(p.ip4(p.udp(PAYLOAD), fragment=3)), "fragment"),
-        (p.ethernet(p.ip4(b"", 6, fragment=3)), "fragment"),
+        (p.ethernet(p.ip4(b"1", 6, fragment=3)), "fragment"),
+        (p.ethernet(p.ip4(b"", 6, fragment=3)), "fragment_length"),
         (p.ethernet(p.ip6(p.fragment6(17, 1480) + PAYLOAD, 44)), "fragment"),
         (p.ethernet(b"\x50" + b"\0" * 40, ether_type=0x0800), "ip_version"),
         (p.ethernet(b"\x41" + p.ip4(p.udp(PAYLOAD))[1:]), "ip_length"),
@@ -201,31 +215,21 @@ def test_decode_packet_of_a_damaged_frame_gives_a_datagram_or_a_reason(
         (p.ethernet(p.ip4(p.udp(PAYLOAD)), vlans=(1,) * (MAX_VLAN_TAGS + 1)), "vlan"),
     ],
 )
-def test_decode_packet_names_what_is_no_datagram(frame: bytes, expected: str) -> None:
+def test_decoding_names_what_is_no_datagram(frame: bytes, expected: str) -> None:
     """Each kind of packet without a UDP datagram has its own reason."""
     assert reason(frame) == expected
 
 
-def test_decode_packet_bounds_extension_headers_and_nesting() -> None:
+def test_decoding_bounds_extension_headers_and_nesting() -> None:
     """A chain of headers that never ends is refused."""
     headers = p.extension(60) * (MAX_EXTENSION_HEADERS + 1)
     assert reason(p.ip6(headers + p.udp(PAYLOAD), 60), p.RAW) == "extension"
     nested = p.ip4(p.udp(PAYLOAD))
-    for _ in range(MAX_NESTED):
+    for _ in range(MAX_LAYERS):
         nested = p.ip4(nested, 4)
     assert reason(nested, p.RAW) == "nested"
 
 
-def test_decode_packet_of_a_first_fragment_says_so() -> None:
-    """The first fragment has ports and a beginning of the payload, and is marked."""
-    whole = p.udp(PAYLOAD)
-    for packet in (p.ip4(whole[:24], fragment=0x2000), p.ip6(p.fragment6(17, more=True) + whole[:24], 44)):
-        datagram = decoded(packet, p.RAW)
-        assert datagram.is_fragment
-        assert datagram.payload == PAYLOAD[:16]
-        assert datagram.source_port == 5060
-
-
-def test_decode_packet_of_an_ip_packet_with_a_tail_follows_udp() -> None:
+def test_decoding_of_an_ip_packet_with_a_tail_follows_udp() -> None:
     """Where UDP is shorter than its IP packet, UDP decides."""
     assert decoded(p.ip4(p.udp(PAYLOAD) + b"tail"), p.RAW).payload == PAYLOAD
