@@ -13,8 +13,10 @@ from sipcap.wire.fragments import Lost
 from sipcap.wire.hep import decode_datagram, looks_like_hep
 from sipcap.wire.ip import PROTOCOL_REASONS, TCP, UDP, UDP_LITE
 from sipcap.wire.link import LinkType
+from sipcap.wire.media_reports import MediaReports
 from sipcap.wire.message import Message
 from sipcap.wire.packet import Carried, Datagram, decode_udp, decode_usual, message_of
+from sipcap.wire.rtcp import looks_like_rtcp
 from sipcap.wire.unwrap import Unwrapper
 
 _HEP_BEGINS: Final = b"HE\1\2"
@@ -49,6 +51,7 @@ class PacketDecoder:
         self._skipped = skipped
         self._ports = ports
         self._unwrapper = Unwrapper()
+        self._reports = MediaReports()
         self._messages: list[Message] = []
         self.packet_times: list[int] = []
         """When the packets of the last batch's messages were captured, microseconds since 1970, one each."""
@@ -102,6 +105,7 @@ class PacketDecoder:
 
     def _hand_over(self, times: list[int]) -> list[Message]:
         messages, self._messages = self._messages, []
+        self._reports.relate(messages)
         self.packet_times = times
         self._stats.received += len(messages)
         return messages
@@ -167,13 +171,24 @@ class PacketDecoder:
             self._take_other(datagram, link, ts_us)
 
     def _take_other(self, datagram: Datagram, link: LinkType, ts_us: int) -> None:
-        """Take a datagram that is neither SIP nor HEP; DecodeError if nothing is found in it."""
+        """Take a datagram that is neither SIP nor HEP: RTCP, or a tunnel; DecodeError if nothing is found in it."""
+        if looks_like_rtcp(datagram.payload) and self._take_rtcp(message_of(datagram, link, ts_us)):
+            return
         try:
             carried = self._unwrapper.tunnel(datagram, link, ts_us)
         except DecodeError:
             # Not the tunnel that its ports say: a datagram like any other.
             raise DecodeError("other" if self._ports is None else "ports") from None
         self._take(carried, link, ts_us)
+
+    def _take_rtcp(self, message: Message) -> bool:
+        """Take RTCP; false if it is none, or if a port filter is set that neither its ports nor a call let it pass."""
+        ports = self._ports
+        wanted = ports is None or message.source_port in ports or message.destination_port in ports
+        if not (wanted or self._reports.media.knows(message)) or not self._reports.report(message):
+            return False
+        self._messages.append(message)
+        return True
 
     def _is_counted(self, datagram: Datagram, ts_us: int) -> bool:
         """Count a SIP or HEP datagram that lacks its end, or (False) that has a time which no row can hold."""

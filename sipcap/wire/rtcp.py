@@ -20,6 +20,12 @@ SR, RR, SDES, BYE, APP, RTPFB, PSFB, XR = 200, 201, 202, 203, 204, 205, 206, 207
 _FIRST: Final = frozenset((SR, RR, BYE, APP, RTPFB, PSFB, XR))
 """What a datagram begins with: a report, or with RFC 5506 what has an SSRC and no report before it."""
 
+_KEYS: Final = (
+    "sender_information", "ssrc", "type", "report_count", "report_blocks", "report_blocks_xr", "sdes_ssrc",
+    "sdes_report_count", "sdes_information", "extension", "further_reports", "bye", "app", "feedback", "xr",
+)  # fmt: skip
+"""One order, whatever the order of the packets."""
+
 _LENGTH = struct.Struct(">H").unpack_from
 _SENDER = struct.Struct(">IIIII").unpack_from
 _BLOCK = struct.Struct(">IB3sIIII").unpack_from
@@ -32,7 +38,7 @@ class _Packet(NamedTuple):
     """One packet of a compound: its type, the five bits of its header, and what stands behind the header."""
 
     kind: int
-    count: int
+    bits: int
     body: bytes
 
 
@@ -40,7 +46,7 @@ def looks_like_rtcp(data: bytes) -> bool:
     """Tell RTCP from RTP, STUN and all else by its first packet; ``decode_rtcp`` then looks at all of it."""
     if len(data) < 8 or data[0] >> 6 != 2 or data[1] not in _FIRST:
         return False
-    return 4 * (_LENGTH(data, 2)[0] + 1) <= len(data)
+    return 4 * (int(_LENGTH(data, 2)[0]) + 1) <= len(data)
 
 
 def decode_rtcp(data: bytes) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def decode_rtcp(data: bytes) -> dict[str, Any]:
         raise DecodeError("rtcp") from None
     if "report_blocks" in found:
         found["report_count"] = len(found["report_blocks"])
-    return found
+    return {key: found[key] for key in _KEYS if key in found}
 
 
 def _packets(data: bytes) -> Iterator[_Packet]:
@@ -102,7 +108,7 @@ def _read_report(packet: _Packet, found: dict[str, Any]) -> None:
         }
         begin += _SENDER_BYTES
     report |= {"ssrc": _UINT32(packet.body)[0], "type": packet.kind}
-    end = begin + packet.count * _BLOCK_BYTES
+    end = begin + packet.bits * _BLOCK_BYTES
     blocks = [_block(packet.body, offset) for offset in range(begin, end, _BLOCK_BYTES)]
     if end < len(packet.body):
         report["extension"] = packet.body[end:].hex()
@@ -129,7 +135,7 @@ def _block(data: bytes, offset: int) -> dict[str, int]:
 def _read_sdes(packet: _Packet, found: dict[str, Any]) -> None:
     items: list[dict[str, Any]] = found.setdefault("sdes_information", [])
     body, offset = packet.body, 0
-    for _ in range(packet.count):
+    for _ in range(packet.bits):
         ssrc = _UINT32(body, offset)[0]
         found.setdefault("sdes_ssrc", ssrc)
         offset += 4
@@ -147,7 +153,7 @@ def _read_sdes(packet: _Packet, found: dict[str, Any]) -> None:
 
 
 def _read_bye(packet: _Packet, found: dict[str, Any]) -> None:
-    body, end = packet.body, 4 * packet.count
+    body, end = packet.body, 4 * packet.bits
     bye: dict[str, Any] = {"ssrcs": [_UINT32(body, offset)[0] for offset in range(0, end, 4)]}
     if len(body) > end:
         text = body[end + 1 : end + 1 + body[end]]
@@ -160,7 +166,7 @@ def _read_bye(packet: _Packet, found: dict[str, Any]) -> None:
 def _read_app(packet: _Packet, found: dict[str, Any]) -> None:
     body = packet.body
     app = {
-        "subtype": packet.count,
+        "subtype": packet.bits,
         "ssrc": _UINT32(body)[0],
         "name": struct.unpack_from(">4s", body, 4)[0].decode("latin-1"),
         "data": body[8:].hex(),
@@ -171,7 +177,7 @@ def _read_app(packet: _Packet, found: dict[str, Any]) -> None:
 def _read_feedback(packet: _Packet, found: dict[str, Any]) -> None:
     ssrc, media = struct.unpack_from(">II", packet.body)
     feedback = {
-        "type": packet.kind, "format": packet.count, "ssrc": ssrc, "media_ssrc": media, "data": packet.body[8:].hex(),
+        "type": packet.kind, "format": packet.bits, "ssrc": ssrc, "media_ssrc": media, "data": packet.body[8:].hex(),
     }  # fmt: skip
     found.setdefault("feedback", []).append(feedback)
 

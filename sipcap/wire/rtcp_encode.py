@@ -6,7 +6,7 @@ Source: as ``rtcp.py``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sipcap.wire import rtcp
@@ -38,8 +38,9 @@ def encode_rtcp(values: Mapping[str, Any]) -> bytes:
 def _packets(values: Mapping[str, Any]) -> Iterator[bytes]:
     if "type" in values:
         yield from _reports(values)
-    if values.get("sdes_information"):
-        yield from _sdes(values["sdes_information"])
+    descriptions = _sdes(values["sdes_information"]) if values.get("sdes_information") else ()
+    if "type" in values:
+        yield from descriptions
     for bye in values.get("bye", ()):
         reason = b"" if "reason" not in bye else _counted(bye["reason"].encode())
         yield _packet(rtcp.BYE, len(bye["ssrcs"]), struct.pack(f">{len(bye['ssrcs'])}I", *bye["ssrcs"]) + reason)
@@ -53,6 +54,8 @@ def _packets(values: Mapping[str, Any]) -> Iterator[bytes]:
         yield _packet(each["type"], each["format"], body)
     for xr in values.get("xr", ()):
         yield _packet(rtcp.XR, 0, struct.pack(">I", xr["ssrc"]) + b"".join(map(_xr_block, xr["blocks"])))
+    if "type" not in values:  # a datagram does not begin with a description
+        yield from descriptions
 
 
 def _reports(values: Mapping[str, Any]) -> Iterator[bytes]:
@@ -90,7 +93,7 @@ def _block(block: Mapping[str, int]) -> bytes:
                        block["ia_jitter"], block["lsr"], block["dlsr"])  # fmt: skip
 
 
-def _sdes(items: list[Mapping[str, Any]]) -> Iterator[bytes]:
+def _sdes(items: Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
     chunks: list[bytes] = []
     ssrc: int | None = None
     chunk = b""
