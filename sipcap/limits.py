@@ -140,3 +140,12 @@ SEARCH_KEYS: Final = 100_000
 
 MAX_EXPORT_CONNECTIONS: Final = 65_536
 """Connections whose sequence numbers ``export`` remembers: 30 MB; one that was forgotten begins again."""
+
+MAX_SDP_LINES: Final = 1_000
+"""Lines of an SDP that are looked at; WebRTC's have two hundred."""
+
+MAX_SDP_MEDIA: Final = 64
+"""Addresses, and SSRCs, taken from one SDP."""
+
+MAX_MEDIA_PLACES: Final = 200_000
+"""Addresses and SSRCs of media that are remembered for RTCP: ten thousands of calls at a time, 40 MB."""

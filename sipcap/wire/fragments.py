@@ -120,10 +120,9 @@ class Fragments:
         self.held_bytes -= puzzle.size + PACKET_COST
         beginning = puzzle.beginning()
         done_us, head = self._done.get(key, (0, b""))
-        if beginning is not None and head and not _is_over(done_us, puzzle.since_us):
-            # The same once more, and not whole this time: nothing is lost.
-            if head.startswith(beginning.data[: len(head)]):
-                beginning = None
+        is_recent = bool(head) and not _is_over(done_us, puzzle.since_us)
+        if beginning is not None and is_recent and head.startswith(beginning.data[: len(head)]):
+            beginning = None  # the same once more, and not whole this time: nothing is lost
         self.lost.append(Lost(puzzle.failure or reason, puzzle.count, beginning))
 
     def expire(self, ts_us: int) -> None:
