@@ -40,6 +40,26 @@ STREAM_RESYNC_BYTES: Final = 64 << 10
 STREAM_IDLE_S: Final = 60.0
 """A peer that stops in the middle of a frame, or of the TLS handshake, is closed after this."""
 
+FRAGMENT_TIMEOUT_US: Final = 5_000_000
+"""How long fragments of an IP packet wait for the others, in packet time. On the wire they follow each other within
+milliseconds; longer (Linux: 30 s) only lets IPv4's identification come round, and pieces of two packets meet
+(RFC 4963): at 13,000 packets a second between two hosts after 5 s."""
+
+SCTP_TIMEOUT_US: Final = 60_000_000
+"""How long parts of an SCTP message wait for the others, in packet time: RTO.Max of RFC 9260 section 16."""
+
+MAX_FRAGMENTED_PACKETS: Final = 4_096
+"""Incomplete IP packets at a time; Linux has about 4 MB for them, which are as many of two fragments each."""
+
+MAX_FRAGMENT_BYTES: Final = 16 << 20
+"""Bytes that wait for other fragments: 256 of the longest IP packets, or all of MAX_FRAGMENTED_PACKETS usual ones."""
+
+MAX_FRAGMENTS: Final = 256
+"""Pieces of one IP packet: 65,535 bytes over the smallest link that IPv4 hosts have to expect (576) are 119."""
+
+MAX_LAYERS: Final = 8
+"""Packets inside each other; four are usual where a mirror tunnel (ERSPAN in an overlay) shows VXLAN."""
+
 SOCKET_BATCH: Final = 256
 """Datagrams taken from one socket before the others get their turn."""
 
@@ -147,3 +167,12 @@ SEARCH_KEYS: Final = 100_000
 
 MAX_EXPORT_CONNECTIONS: Final = 65_536
 """Connections whose sequence numbers ``export`` remembers: 30 MB; one that was forgotten begins again."""
+
+MAX_SDP_LINES: Final = 1_000
+"""Lines of an SDP that are looked at; WebRTC's have two hundred."""
+
+MAX_SDP_MEDIA: Final = 64
+"""Addresses, and SSRCs, taken from one SDP."""
+
+MAX_MEDIA_PLACES: Final = 200_000
+"""Addresses and SSRCs of media that are remembered for RTCP: ten thousands of calls at a time, 40 MB."""
