@@ -120,3 +120,12 @@ SEARCH_KEYS: Final = 100_000
 
 MAX_EXPORT_CONNECTIONS: Final = 65_536
 """Connections whose sequence numbers ``export`` remembers: 30 MB; one that was forgotten begins again."""
+
+MAX_CONFIG_INCLUDES: Final = 100
+"""Files that a Kamailio configuration includes; they may include each other without end."""
+
+MAX_SCRIPT_NESTING: Final = 100
+"""Blocks within blocks of a Kamailio script; people write five."""
+
+MAX_TRANSLATED_ROUTES: Final = 1_000
+"""Routes that are made of a Kamailio script."""
