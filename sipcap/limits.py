@@ -149,6 +149,7 @@ MAX_SDP_MEDIA: Final = 64
 
 MAX_MEDIA_PLACES: Final = 200_000
 """Addresses and SSRCs of media that are remembered for RTCP: ten thousands of calls at a time, 40 MB."""
+
 MAX_CONFIG_INCLUDES: Final = 100
 """Files that a Kamailio configuration includes; they may include each other without end."""
 
