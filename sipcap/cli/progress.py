@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _INTERVAL_S: Final = 0.1
-_RECORD_BYTES: Final = 16
-"""A packet's header in a pcap file; pcapng needs somewhat more."""
 
 
 class ReplayProgress:
@@ -73,10 +71,7 @@ class ReplayProgress:
             return
         self._next_s = now_s + _INTERVAL_S
         stats = self._source.stats
-        done = stats.bytes + _RECORD_BYTES * stats.packets
-        if self._total is not None:
-            done = min(done, self._total)
-        self._bar.update(self._task, completed=done, received=stats.received, packets=stats.packets)
+        self._bar.update(self._task, completed=self._source.used_bytes, received=stats.received, packets=stats.packets)
         self._bar.refresh()
 
     def __exit__(

@@ -23,13 +23,13 @@ from sipcap.cli.options import (
 )
 from sipcap.cli.progress import ReplayProgress
 from sipcap.endpoint import Endpoint
-from sipcap.errors import InputError, Unwritten
+from sipcap.errors import BadFilterError, InputError, Unwritten
 from sipcap.outlet import Outlet
 from sipcap.replaying import ReplayStop, Restamped, replay_to_hep, replay_to_output
 from sipcap.sinks.hep import DEFAULT_CAPTURE_ID, HepSink, HepTarget
 from sipcap.sinks.pacing import Pacer
+from sipcap.sources.capture_bytes import STDIN
 from sipcap.sources.pcap import PcapOptions, PcapSource
-from sipcap.sources.pcap_reader import STDIN, BadFilterError
 from sipcap.stopping import Stop
 
 _LOGGER = logging.getLogger("sipcap")

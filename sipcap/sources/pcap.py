@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from sipcap.counters import Counters
 from sipcap.errors import InputError
+from sipcap.sources.capture_bytes import is_pipe
 from sipcap.sources.packet_decoder import PacketDecoder
-from sipcap.sources.pcap_pipe import is_pipe, open_reader
-from sipcap.sources.pcap_reader import PacketReader
+from sipcap.sources.pcap_reader import PacketReader, open_reader
 from sipcap.wire.message import Message
 
 _LOGGER = logging.getLogger("sipcap")
@@ -46,6 +46,7 @@ class PcapSource:
         self._options = options
         self._decoder = PacketDecoder(self.stats, self.skipped, options.ports)
         self._reader: PacketReader | None = None
+        self._closed_bytes = 0
         self._stopping = False
         self._path = options.paths[0]
 
@@ -58,6 +59,11 @@ class PcapSource:
     def is_live(self) -> bool:
         """Whether a pipe is being read: then a stop means reading on to its end (design 1.1)."""
         return is_pipe(self._path)
+
+    @property
+    def used_bytes(self) -> int:
+        """How much of the files is behind us, as they are on the disk; every loop counts."""
+        return self._closed_bytes + (0 if self._reader is None else self._reader.used_bytes)
 
     def open(self) -> None:
         """Open the first capture; the others when their turn comes, and so the first, too, if it cannot be read."""
@@ -93,17 +99,16 @@ class PcapSource:
         self._path = path
         reader = self._reader or open_reader(path, self._options.bpf)
         self._reader = reader
-        counted = 0
         while not self._stopping and (packets := reader.read()) is not None:
-            counted = self._count_filtered(reader.filtered, counted)
+            self._count_skipped(reader.skipped)
             yield self._decoder.decode(packets)
-        self._count_filtered(reader.filtered, counted)
 
-    def _count_filtered(self, filtered: int, counted: int) -> int:
-        if filtered > counted:
-            self.skipped["bpf"] += filtered - counted
-        self.stats.packets += filtered - counted
-        return filtered
+    def _count_skipped(self, skipped: Counter[str]) -> None:
+        """Count the packets that the reader did not hand on."""
+        if skipped:
+            self.skipped.update(skipped)
+            self.stats.packets += skipped.total()
+            skipped.clear()
 
     def stop(self) -> None:
         """Take in nothing new."""
@@ -112,5 +117,6 @@ class PcapSource:
     def close(self) -> None:
         """Close the capture that is open."""
         if self._reader is not None:
+            self._closed_bytes += self._reader.used_bytes
             self._reader.close()
             self._reader = None
