@@ -129,3 +129,6 @@ MAX_INTERFACES: Final = 4_096
 
 ZSTD_WINDOW_LOG: Final = 27
 """128 MB of window that a zstd file may ask for, as zstd(1) has it; files made without --long or --ultra take 8 MB."""
+
+RECONNECT_S: Final = 60.0
+"""How long a replay waits for a collector whose connection broke: a restart. Then messages are dropped and counted."""

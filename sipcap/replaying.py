@@ -126,4 +126,4 @@ def replay_to_hep(
                 source.stop()
     finally:
         source.close()
-        sink.close()
+        sink.close(stopping)
