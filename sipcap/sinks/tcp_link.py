@@ -49,12 +49,14 @@ class TcpLink:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
         self._socket = socket.create_connection((endpoint.host, endpoint.port), CONNECT_TIMEOUT_S)
+        self._room = select.poll()
+        self._room.register(self._socket, select.POLLOUT)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:
                 self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_hostname=endpoint.host)
                 self._shake_hands(self._tls)
-            self._socket.settimeout(_POLL_S)
+            self._socket.setblocking(False)
         except BaseException:
             self._socket.close()
             raise
@@ -105,8 +107,8 @@ class TcpLink:
         while view:
             try:
                 sent = self._socket.send(view)
-            except TimeoutError:
-                if gives_up():
+            except BlockingIOError:
+                if not self._room.poll(_POLL_S * 1_000) and gives_up():
                     raise GivenUpError from None
             else:
                 view = view[sent:]
@@ -115,7 +117,7 @@ class TcpLink:
     def _listen(self, tls: ssl.SSLObject) -> None:
         """Take in what TLS itself has to say: tickets, changes of keys, and why it ends."""
         try:
-            data = self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+            data = self._socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             return
         if not data:
@@ -145,7 +147,7 @@ class TcpLink:
                 self._tls.unwrap()
             except ssl.SSLError:
                 pass  # it wants the other side's farewell, too
-            self._socket.send(self._outgoing.read())
+            self._farewell(self._outgoing.read())
         self._socket.shutdown(socket.SHUT_WR)
         self._is_finished = True
         until_s = time.monotonic() + timeout_s
@@ -157,11 +159,17 @@ class TcpLink:
                 time.sleep(pause_s)  # it has closed its side; what we sent may still be confirmed
             pause_s = min(2 * pause_s, _POLL_S)
 
+    def _farewell(self, data: bytes) -> None:
+        try:
+            self.written_bytes += self._socket.send(data)
+        except BlockingIOError:
+            pass  # a full connection: it ends without it
+
     def close(self) -> None:
         """Close it; may be called twice."""
         try:
             # With something unread, close() would break the connection off, and what is on its way with it.
-            while self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT):
+            while self._socket.recv(_RECEIVE_BYTES):
                 pass
         except OSError:
             pass
