@@ -132,3 +132,6 @@ ZSTD_WINDOW_LOG: Final = 27
 
 RECONNECT_S: Final = 60.0
 """How long a replay waits for a collector whose connection broke: a restart. Then messages are dropped and counted."""
+
+MAX_TSHARK_LINE_BYTES: Final = 64 << 20
+"""One packet as tshark writes it: all layers with their bytes, some 15 characters a byte of a large message."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from sipcap.cli.common import Env
 from sipcap.cli.console import wants_color
-from sipcap.sources.pcap import PcapSource
+from sipcap.sources.replayed import ReplaySource
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -30,7 +30,7 @@ class ReplayProgress:
         shown: False if lines go to the same terminal.
     """
 
-    def __init__(self, source: PcapSource, paths: tuple[str, ...], loops: int, *, shown: bool) -> None:
+    def __init__(self, source: ReplaySource, paths: tuple[str, ...], loops: int, *, shown: bool) -> None:
         self._source = source
         self._shown = shown and sys.stderr.isatty() and Env.current().verbosity >= 0
         self._total = _total_bytes(paths, loops)

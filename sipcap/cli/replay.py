@@ -31,6 +31,7 @@ from sipcap.sinks.hep import DEFAULT_CAPTURE_ID, HepSink, HepTarget
 from sipcap.sinks.pacing import Pacer
 from sipcap.sources.capture_bytes import STDIN
 from sipcap.sources.pcap import PcapOptions, PcapSource
+from sipcap.sources.replayed import ReplaySource
 from sipcap.stopping import Stop
 
 if TYPE_CHECKING:
@@ -97,6 +98,12 @@ replay_options = options_bundle(
     click.option("--ports", type=PortsType(), metavar="RANGE",
                  help="Take what has one of these UDP ports.  [default: what looks like SIP or HEP]"),
     click.option("--bpf", metavar="EXPR", help="Take packets that pass this pcap filter."),
+    click.option("--dissector", type=click.Choice(["native", "tshark"]), default="native", show_default=True,
+                 help="Who takes packets apart. tshark must be installed; it decrypts TLS and knows more layers."),
+    click.option("--keylog", type=_FILE, metavar="FILE",
+                 help="TLS secrets, as SSLKEYLOGFILE makes them, for --dissector tshark."),
+    click.option("--display-filter", metavar="EXPR",
+                 help="Take packets that match this Wireshark filter; for --dissector tshark."),
     click.option("--now", is_flag=True, help="Replace the captured times by the time of sending."),
 )  # fmt: skip
 
@@ -125,14 +132,14 @@ def command(**options: Any) -> int:
     _check(options)
     stop = Stop()
     stop.install()
-    pcap = PcapOptions(options["files"], options["ports"], options["bpf"], options["loop"])
-    source = PcapSource(pcap)
+    source = _source(options)
     stopping = ReplayStop(stop, source, options["drain_timeout"])
     replay = _write if options["endpoint"] is None else _send
     try:
         reader_gone = replay(source, stopping, options)
     except BadFilterError as error:
-        raise click.BadParameter(str(error), param_hint="--bpf") from None
+        hint = "--bpf" if options["display_filter"] is None else "--display-filter"
+        raise click.BadParameter(str(error), param_hint=hint) from None
     except (InputError, Unwritten):
         _summarize(source)
         raise
@@ -142,6 +149,24 @@ def command(**options: Any) -> int:
     if stop.signal_number:
         return 128 + stop.signal_number
     return 1 if source.stats.trouble() else 0
+
+
+def _source(options: dict[str, Any]) -> ReplaySource:
+    """What reads the files, as the options say."""
+    if options["dissector"] == "native":
+        return PcapSource(PcapOptions(options["files"], options["ports"], options["bpf"], options["loop"]))
+    from sipcap.sources.tshark import TsharkOptions, TsharkSource  # noqa: PLC0415  # few need it
+
+    keylog: Path | None = options["keylog"]
+    return TsharkSource(
+        TsharkOptions(
+            options["files"],
+            options["ports"],
+            options["loop"],
+            None if keylog is None else str(keylog),
+            options["display_filter"],
+        )
+    )
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -162,6 +187,12 @@ def _check(options: dict[str, Any]) -> None:
         _warn_without_effect(options, ("auth_key", "compress"), f"with --hep-version {version}")
     if options["tls_ca"] is not None and options["tls_insecure"]:
         raise click.UsageError("--tls-ca and --tls-insecure exclude each other")
+    if options["dissector"] == "native":
+        for name in ("keylog", "display_filter"):
+            if options[name] is not None:
+                raise click.UsageError(f"--{name.replace('_', '-')} needs --dissector tshark")
+    elif options["bpf"] is not None:
+        raise click.UsageError("--dissector tshark takes --display-filter, no --bpf")
     if options["rate"] is not None and options["speed"] is not None:
         raise click.UsageError("--rate and --speed exclude each other")
     if STDIN in options["files"]:
@@ -177,7 +208,7 @@ def _warn_without_effect(options: dict[str, Any], names: tuple[str, ...], why: s
             _LOGGER.warning("--%s has no effect %s", name.replace("_", "-"), why)
 
 
-def _write(source: PcapSource, stopping: ReplayStop, options: dict[str, Any]) -> bool:
+def _write(source: ReplaySource, stopping: ReplayStop, options: dict[str, Any]) -> bool:
     """Write records to stdout; returns whether its reader went away."""
     extractor = extract_options_of(options).extractor()
     outlet = Outlet(sys.stdout.fileno(), source.stats)
@@ -197,7 +228,7 @@ def _write(source: PcapSource, stopping: ReplayStop, options: dict[str, Any]) ->
     return outlet.reader_gone
 
 
-def _send(source: PcapSource, stopping: ReplayStop, options: dict[str, Any]) -> bool:
+def _send(source: ReplaySource, stopping: ReplayStop, options: dict[str, Any]) -> bool:
     """Send HEP; returns False."""
     key: str | None = options["auth_key"]
     target = HepTarget(
@@ -239,7 +270,7 @@ def _tls_context(options: dict[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def _summarize(source: PcapSource) -> None:
+def _summarize(source: ReplaySource) -> None:
     """Say what became of every message and packet."""
     counters = source.stats
     _LOGGER.info("%s", counters.summary(), extra={"fields": counters.as_dict()})

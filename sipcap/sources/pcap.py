@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,8 @@ from sipcap.errors import InputError
 from sipcap.sources.capture_bytes import is_pipe
 from sipcap.sources.packet_decoder import PacketDecoder
 from sipcap.sources.pcap_reader import PacketReader, open_reader
+from sipcap.sources.replayed import in_turn
 from sipcap.wire.message import Message
-
-_LOGGER = logging.getLogger("sipcap")
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,7 @@ class PcapOptions:
 
 
 class PcapSource:
-    """A Source (see ``base.py``) over captures.
-
-    ``skipped`` counts, by reason, the packets that hold no message: they are in ``stats.packets`` only.
-    """
+    """A ReplaySource (see ``replayed.py``) over captures, which are read and decoded here."""
 
     def __init__(self, options: PcapOptions) -> None:
         self.stats = Counters()
@@ -81,27 +76,19 @@ class PcapSource:
         Raises:
             InputError: at the end; a capture is none, cut short, or of a link type without IP.
         """
-        failure: InputError | None = None
-        for path in [path for _ in range(self._options.loops) for path in self._options.paths]:
-            try:
-                yield from self._read_capture(path)
-            except InputError as error:
-                if failure is not None:
-                    _LOGGER.warning("%s", failure)
-                failure = error
-            self.close()
-            if self._stopping:
-                break
-        if failure is not None:
-            raise failure
+        paths = list(self._options.paths) * self._options.loops
+        return in_turn(paths, self._read_capture, lambda: self._stopping)
 
     def _read_capture(self, path: str) -> Iterator[list[Message]]:
         self._path = path
         reader = self._reader or open_reader(path, self._options.bpf)
         self._reader = reader
-        while not self._stopping and (packets := reader.read()) is not None:
-            self._count_skipped(reader.skipped)
-            yield self._decoder.decode(packets)
+        try:
+            while not self._stopping and (packets := reader.read()) is not None:
+                self._count_skipped(reader.skipped)
+                yield self._decoder.decode(packets)
+        finally:
+            self.close()
 
     def _count_skipped(self, skipped: Counter[str]) -> None:
         """Count the packets that the reader did not hand on."""
