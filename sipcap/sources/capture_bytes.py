@@ -44,6 +44,7 @@ class CaptureBytes:
         self._unpacker: Unpacker | None = None
         self._read_bytes = 0
         self._given_bytes = 0
+        self._used_bytes = 0
 
     def open(self) -> None:
         """Open it, without waiting for a writer; raises InputError."""
@@ -109,15 +110,21 @@ class CaptureBytes:
         self.is_cut = not self._unpacker.is_whole
         return b""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been read."""
+        return not self._read_bytes
+
     def used_bytes(self, buffered: int) -> int:
         """How far in the file we are.
 
         Args:
             buffered: how many of the bytes that ``read`` gave have not been used yet.
         """
-        if not self._given_bytes:
-            return 0
-        return self._read_bytes - buffered * self._read_bytes // self._given_bytes
+        if self._given_bytes:
+            used = self._read_bytes - buffered * self._read_bytes // self._given_bytes
+            self._used_bytes = max(self._used_bytes, used)  # how well it is packed differs from place to place
+        return self._used_bytes
 
     def close(self) -> None:
         """Close it; may be called twice."""

@@ -160,7 +160,7 @@ class PacketReader:
 
     def _check_end(self) -> None:
         """Complain of an end that comes too early, or of a capture without anything that could be used."""
-        if not self._bytes.used_bytes(0):
+        if self._bytes.is_empty:
             raise InputError(f"{self._name}: empty")
         if self._framer.pending or self._bytes.is_cut:
             raise InputError(f"{self._name}: cut short after {self._count} packets")

@@ -9,6 +9,7 @@ that is over; it keeps tshark's own words to itself; it needs asyncio's child wa
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import tempfile
@@ -29,6 +30,9 @@ from sipcap.wire.message import Message
 
 _MESSAGES: Final = "sip || udp.payload[0:4] == 48:45:50:33"
 """What tshark is asked for. It does not know HEP: HEPv3 comes as its datagram and is unwrapped here."""
+
+_TLS_RECORD: Final = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
+"""How a record of TLS begins: its type and version (RFC 8446 5.1)."""
 
 _READ_BYTES: Final = 1 << 18
 _EMPTY_CAPTURE: Final = bytes.fromhex("d4c3b2a1020004000000000000000000000004000100000000")[:24]
@@ -205,10 +209,7 @@ class TsharkSource:
                 self.stats.received += 1
                 self.stats.rejected[error.reason] += 1
         else:
-            inner = [
-                each for each in packet.messages
-                if (looks_like_sip(each.payload) if ports is None else not is_keep_alive(each.payload))
-            ]  # fmt: skip
+            inner = [each for each in packet.messages if self._is_message(each)]
             if not inner:
                 self.skipped["other"] += 1
         found = []
@@ -222,6 +223,12 @@ class TsharkSource:
         if found and packet.captured < packet.length:
             self.stats.truncated += 1
         return found
+
+    def _is_message(self, message: Message) -> bool:
+        if self._options.ports is None:
+            return looks_like_sip(message.payload)
+        # tshark was told that all on the ports is SIP; TLS without its keys is not.
+        return not is_keep_alive(message.payload) and not _TLS_RECORD.match(message.payload)
 
     def _check_end(self, path: str, words: IO[bytes]) -> None:
         """See how tshark ended; raises InputError."""

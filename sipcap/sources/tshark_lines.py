@@ -89,11 +89,13 @@ def _packet(layers: _Layers) -> SeenPacket:
     _add_network(message, layers, protocols)
     _add_link(message, layers)
     payloads = [bytes.fromhex(text) for text in _all(layers.sip_raw)]
+    hep = b""
+    if transport == "udp" and message.ip_protocol != _TLS:
+        # A datagram is a message, whatever Content-Length says of it; tshark's ends there.
+        datagram = bytes.fromhex(_last(ports.get("udp_udp_payload_raw", "")))
+        payloads, hep = ([datagram], b"") if payloads else ([], datagram)
     messages = [msgspec.structs.replace(message, payload=each, extra=dict(message.extra or {})) for each in payloads]
-    datagram = bytes.fromhex(ports.get("udp_udp_payload_raw", "")) if transport == "udp" and not payloads else b""
-    return SeenPacket(
-        ts_us, _number(frame["frame_frame_cap_len"]), _number(frame["frame_frame_len"]), messages, datagram
-    )
+    return SeenPacket(ts_us, _number(frame["frame_frame_cap_len"]), _number(frame["frame_frame_len"]), messages, hep)
 
 
 def _add_network(message: Message, layers: _Layers, protocols: list[str]) -> None:

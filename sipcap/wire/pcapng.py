@@ -203,9 +203,7 @@ class PcapngBlocks:
     def _options(self, block: bytes, at: int) -> list[tuple[int, bytes]]:
         """The options from ``at`` to the block's end, or to the option that says that there are no more."""
         options = []
-        while at < len(block):
-            if at + 4 > len(block):
-                raise DecodeError("options")
+        while at < len(block):  # both are multiples of 4
             code, size = struct.unpack_from(f"{self._order}HH", block, at)
             if code == 0:
                 break
