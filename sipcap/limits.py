@@ -135,3 +135,6 @@ RECONNECT_S: Final = 60.0
 
 MAX_TSHARK_LINE_BYTES: Final = 64 << 20
 """One packet as tshark writes it: all layers with their bytes, some 15 characters a byte of a large message."""
+
+MAX_EXPORT_CONNECTIONS: Final = 65_536
+"""Connections whose sequence numbers ``export`` remembers: 30 MB; one that was forgotten begins again."""
