@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sipcap.errors import InputError
+from sipcap.errors import BadFilterError, InputError
 from sipcap.sources.pcap import PcapOptions, PcapSource
-from sipcap.sources.pcap_pipe import PIPE_PACKETS
-from sipcap.sources.pcap_reader import BATCH_PACKETS, BadFilterError
+from sipcap.sources.pcap_reader import BATCH_PACKETS
 from sipcap.wire.message import Message
 from tests.support import packets as p
 from tests.support.messages import BASE_TS_US, chunk, hep3, hep3_datagram, hep12, sip, sip_message, usual_chunks
@@ -256,7 +255,7 @@ def test_a_file_cut_short_gives_what_is_whole_and_then_says_so(capture: Path, fo
     [
         (b"", "empty"),
         (b"root:x:0:0:root:/root:/bin/bash\n", "unknown file format"),
-        (p.pcap([])[:20], "truncated"),
+        (p.pcap([])[:20], "cut short after 0 packets"),
         (p.pcap([(1, b"x")], link=127), r"link type 127 \(radiotap"),
         (p.pcap([(1, b"x")], link=4_321), "link type 4321"),
     ],
@@ -334,7 +333,7 @@ def _take_one(batches: Iterator[list[Message]]) -> None:
 def test_a_pipe_full_of_packets_comes_whole(pipe: tuple[str, int], tmp_path: Path) -> None:
     """More packets than wait at a time all come, in their order."""
     path, writer = pipe
-    count = 2 * PIPE_PACKETS
+    count = 4_096
     content = p.sip_capture(
         tmp_path / "file", (sip_message(number) for number in range(count)), first_us=BASE_TS_US, step_us=1
     ).read_bytes()
