@@ -408,7 +408,7 @@ def test_a_terminal_gets_lines_without_a_bar(calls: Path) -> None:
     [
         ("hep3-homer.pcap", {"sip": 6, "report": 2}),
         ("ipip-heplify.pcap", {"sip": 8}),
-        ("sngrep-aaa.pcap", {"sip": 81}),
+        ("sngrep-aaa.pcap", {"sip": 81, "report": 1}),
     ],
 )
 def test_replay_of_the_corpus(sipcap: RunSipcap, name: str, kinds: dict[str, int]) -> None:
