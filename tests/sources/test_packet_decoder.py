@@ -187,6 +187,26 @@ def test_a_message_in_a_fragmented_tunnel_that_lacks_a_piece_is_rejected() -> No
     assert Decoded([p.ethernet(p.fragments4(arp, [160], 47)[0])]).skipped == {"fragment": 1}
 
 
+def test_a_lost_tunnel_with_a_later_fragment_inside_tells_nothing() -> None:
+    """Of a packet in pieces in pieces, only the piece with the beginning says what it was."""
+    frames = CASES["fragments in fragments"].frames(sip())
+    del frames[3]  # the end of the second inner fragment
+    decoded = Decoded(frames)
+    assert decoded.stats.rejected == {"fragment": 1}
+    assert decoded.skipped == {"fragment": 2}
+
+
+def test_expire_ignores_a_time_that_cannot_be() -> None:
+    """A packet dated to no time at all gives nothing up."""
+    stats = Counters()
+    decoder = PacketDecoder(stats, Counter())
+    link = LINK_TYPES[p.ETHERNET]
+    first, second = (p.ethernet(each) for each in p.fragments4(p.udp(sip()), [64]))
+    assert decoder.decode([Packet(BASE_TS_US, first, link)]) == []
+    assert decoder.decode([Packet(1 << 60, p.ethernet(b"", ether_type=0x806), link)]) == []
+    assert len(decoder.decode([Packet(BASE_TS_US, second, link)])) == 1
+
+
 def test_fragments_of_what_is_no_message_are_no_loss() -> None:
     """A large packet of something else that lacks a piece does not make a replay fail."""
     frames = [p.ethernet(each) for each in p.fragments4(p.udp(b"\x80" * 300), [64, 128])[:2]]
