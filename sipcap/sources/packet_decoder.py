@@ -11,10 +11,14 @@ from sipcap.errors import DecodeError
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
 from sipcap.wire.hep import decode_datagram, looks_like_hep
 from sipcap.wire.ip import PROTOCOL_REASONS, SCTP, TCP, UDP, UDP_LITE
-from sipcap.wire.link import LinkType
+from sipcap.wire.link import LinkType, link_fields
+from sipcap.wire.media_reports import MediaReports
 from sipcap.wire.message import Message
 from sipcap.wire.packet import Carried, Datagram, decode_udp, decode_usual, message_of
+from sipcap.wire.rtcp import looks_like_rtcp
 from sipcap.wire.sctp import SctpMessages
+from sipcap.wire.stream_messages import StreamMessages
+from sipcap.wire.tcp import decode_tcp
 from sipcap.wire.tunnels import udp_tunnel
 from sipcap.wire.unwrap import Unwrapper, beginnings
 
@@ -51,6 +55,9 @@ class PacketDecoder:
         self._ports = ports
         self._unwrapper = Unwrapper()
         self._sctp = SctpMessages()
+        self._streams = StreamMessages(ports)
+        self._reports = MediaReports()
+        self._last_us = 0
         self._messages: list[Message] = []
         self.packet_times: list[int] = []
         """When the packets of the last batch's messages were captured, microseconds since 1970, one each."""
@@ -79,7 +86,9 @@ class PacketDecoder:
         self._stats.packets += len(packets)
         self._stats.bytes += size
         if packets:
-            self._expire(packets[-1].ts_us)
+            self._last_us = packets[-1].ts_us
+            self._expire(self._last_us)
+            times.extend([self._last_us] * (len(messages) - len(times)))
         return self._hand_over(times)
 
     def expire(self, ts_us: int) -> list[Message]:
@@ -102,18 +111,22 @@ class PacketDecoder:
         self._unwrapper.fragments.finish()
         self._sctp.finish()
         self._count_lost()
-        return self._hand_over([message.ts_us for message in self._messages])
+        self._messages += self._streams.finish()
+        return self._hand_over([self._last_us] * len(self._messages))
 
     def _hand_over(self, times: list[int]) -> list[Message]:
         messages, self._messages = self._messages, []
+        self._reports.relate(messages)
         self.packet_times = times
         self._stats.received += len(messages)
+        self._count_streams()
         return messages
 
     def _expire(self, ts_us: int) -> None:
         if 0 < ts_us < _MAX_TS_US:
             self._unwrapper.fragments.expire(ts_us)
             self._sctp.expire(ts_us)
+            self._messages += self._streams.expire(ts_us)
         self._count_lost()
 
     def _count_lost(self) -> None:
@@ -164,12 +177,27 @@ class PacketDecoder:
         return PROTOCOL_REASONS.get(protocol, "protocol")
 
     def _take_segment(self, carried: Carried, link: LinkType, ts_us: int) -> str:
-        """Where TCP goes on: ``carried.data`` is the segment from its header on, whole, through any tunnel.
+        """Put a TCP segment into its stream."""
+        if not 0 < ts_us < _MAX_TS_US:
+            return "time"
+        fields = link_fields(link, carried.header, carried.tos)
+        self._messages += self._streams.receive(decode_tcp(carried, ts_us, fields))
+        return ""
 
-        ``carried.scope`` belongs into the key of a stream: other VLANs and tunnels may have the same addresses.
-        """
-        del carried, link, ts_us
-        return "tcp"
+    def _count_streams(self) -> None:
+        """Take over what the streams have counted."""
+        streams, stats = self._streams, self._stats
+        stats.truncated += streams.truncated
+        streams.truncated = 0
+        if streams.rejected or streams.filtered:
+            stats.received += streams.rejected.total() + streams.filtered.total()
+            stats.rejected.update(streams.rejected)
+            stats.filtered.update(streams.filtered)
+            streams.rejected.clear()
+            streams.filtered.clear()
+        if streams.skipped:
+            self._skipped.update(+streams.skipped)
+            streams.skipped.clear()
 
     def _take_datagram(self, datagram: Datagram, link: LinkType, ts_us: int) -> str:
         payload = datagram.payload
@@ -186,7 +214,9 @@ class PacketDecoder:
         return ""
 
     def _take_other(self, datagram: Datagram, link: LinkType, ts_us: int) -> str:
-        """Take a datagram that is neither SIP nor HEP."""
+        """Take a datagram that is neither SIP nor HEP: RTCP, or a tunnel."""
+        if looks_like_rtcp(datagram.payload) and self._take_rtcp(message_of(datagram, link, ts_us), datagram):
+            return ""
         reason = "other" if self._ports is None else "ports"
         tunnel = udp_tunnel(datagram.source_port, datagram.destination_port)
         if tunnel is None or datagram.protocol != UDP:
@@ -196,6 +226,16 @@ class PacketDecoder:
         except DecodeError:
             return reason  # not the tunnel that its ports say: a datagram like any other
         return self._take(carried, link, ts_us)
+
+    def _take_rtcp(self, message: Message, datagram: Datagram) -> bool:
+        """Take RTCP; false if it is none, or if a port filter is set that neither its ports nor a call let it pass."""
+        ports = self._ports
+        wanted = ports is None or message.source_port in ports or message.destination_port in ports
+        if not (wanted or self._reports.media.knows(message)) or not self._reports.report(message):
+            return False
+        if self._is_counted(datagram, message.ts_us):
+            self._messages.append(message)
+        return True
 
     def _is_counted(self, datagram: Datagram, ts_us: int) -> bool:
         """Count a SIP or HEP datagram that lacks its end, or (False) that has a time which no row can hold."""
