@@ -15,7 +15,7 @@ from sipcap.sources.packet_decoder import Packet, PacketDecoder
 from sipcap.wire.link import LINK_TYPES
 from sipcap.wire.message import Message
 from tests.support import packets as p
-from tests.support.layered import CASES
+from tests.support.layered import CASES, SEGMENT_CASES, two_segments
 from tests.support.messages import BASE_TS_US, hep3_datagram, sip, sip_message
 
 
@@ -65,6 +65,16 @@ def test_hep_is_unwrapped_behind_every_layer(name: str) -> None:
     (message,) = decoded.messages
     assert message.payload == sip_message(0)
     assert (message.ts_us, message.hep_version) == (BASE_TS_US, 3)
+    assert not decoded.skipped
+
+
+@pytest.mark.parametrize("name", SEGMENT_CASES)
+def test_sip_over_tcp_comes_through_layers(name: str) -> None:
+    """A message in two segments, each of them in a tunnel or in fragments, is one message."""
+    decoded = Decoded(two_segments(name, sip()))
+    (message,) = decoded.messages
+    assert (message.payload, message.ip_protocol) == (sip(), 6)
+    assert message.destination_port == 5060
     assert not decoded.skipped
 
 
@@ -152,7 +162,9 @@ def test_what_a_tunnel_holds_besides_sip_is_named() -> None:
     """The reason is that of the innermost packet."""
     icmp = p.ethernet(p.ip4(p.udp(p.vxlan(p.ethernet(p.ip4(bytes(20), 1))), 50_000, p.VXLAN_PORT)))
     rtp = p.ethernet(p.ip4(p.gre(p.ip4(p.udp(b"\x80" * 20)), p.IP4_TYPE), 47))
-    assert Decoded([icmp, rtp]).skipped == {"icmp": 1, "other": 1}
+    arp = p.ethernet(p.ip4(p.udp(p.vxlan(p.ethernet(b"", ether_type=0x806)), 50_000, p.VXLAN_PORT)))
+    piece = p.ethernet(p.ip4(p.udp(p.vxlan(p.ethernet(p.ip4(b"", fragment=0x2000))), 50_000, p.VXLAN_PORT)))
+    assert Decoded([icmp, rtp, arp, piece]).skipped == {"icmp": 1, "other": 1, "arp": 1, "fragment_length": 1}
 
 
 def test_tunnels_of_tunnels_end() -> None:
@@ -160,7 +172,7 @@ def test_tunnels_of_tunnels_end() -> None:
     frame = p.ethernet(p.ip4(p.udp(sip())))
     for _ in range(MAX_LAYERS):
         frame = p.ethernet(p.ip4(p.udp(p.vxlan(frame), 50_000, p.VXLAN_PORT)))
-    assert Decoded([frame]).messages == []
+    assert Decoded([frame]).skipped == {"nested": 1}
     inner = frame[14 + 28 + 8 :]
     assert Decoded([inner]).payloads == [sip()]
 
