@@ -25,6 +25,9 @@ from sipcap.wire.unwrap import Unwrapper, beginnings
 _HEP_BEGINS: Final = b"HE\1\2"
 """First bytes of what can be HEP; also "in" for no bytes at all, which is none."""
 
+_ONLY_IN_TUNNELS: Final = frozenset(("arp", "extension", "fragment_length", "nested"))
+"""Reasons for which there is no message in a tunnel over UDP, and which random bytes hardly give."""
+
 _MAX_TS_US: Final = (1 << 32) * 1_000_000
 """2106: what 32 bits of seconds hold, in pcap as in HEP."""
 
@@ -223,8 +226,9 @@ class PacketDecoder:
             return reason
         try:
             carried = self._unwrapper.tunnel(datagram, tunnel, link, ts_us)
-        except DecodeError:
-            return reason  # not the tunnel that its ports say: a datagram like any other
+        except DecodeError as error:
+            # Mostly not the tunnel that its ports say: a datagram like any other.
+            return error.reason if error.reason in _ONLY_IN_TUNNELS else reason
         return self._take(carried, link, ts_us)
 
     def _take_rtcp(self, message: Message, datagram: Datagram) -> bool:

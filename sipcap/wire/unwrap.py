@@ -64,11 +64,12 @@ class Unwrapper:
                 if whole is None:
                     return None
                 carried = _behind_extensions(whole)
-            if carried.protocol not in IP_TUNNELS:
+            tunnel = IP_TUNNELS.get(carried.protocol)
+            if tunnel is None:
                 return carried
-            inner = IP_TUNNELS[carried.protocol](carried.data)
-            data, offset = carried.data, inner.offset
-            scope += carried.source + carried.destination + inner.key
+            data = carried.data
+            offset, key = tunnel(data)
+            scope += carried.source + carried.destination + key
             depth += 1
         raise DecodeError("nested")
 
