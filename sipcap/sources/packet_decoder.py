@@ -18,7 +18,7 @@ from sipcap.wire.packet import Carried, Datagram, decode_udp, decode_usual, mess
 from sipcap.wire.rtcp import looks_like_rtcp
 from sipcap.wire.sctp import SctpMessages
 from sipcap.wire.stream_messages import StreamMessages
-from sipcap.wire.tcp import decode_tcp
+from sipcap.wire.tcp import Segment, decode_tcp, decode_usual_segment
 from sipcap.wire.tunnels import udp_tunnel
 from sipcap.wire.unwrap import Unwrapper, beginnings
 
@@ -78,6 +78,8 @@ class PacketDecoder:
                 datagram = decode_usual(data, offset)
                 if datagram is not None:
                     reason = self._take_datagram(datagram, link, ts_us)
+                elif (segment := decode_usual_segment(data, offset, link, ts_us)) is not None:
+                    reason = self._take_segment(segment)
                 else:
                     reason = self._take(self._unwrapper.frame(data, offset, link, ts_us), link, ts_us)
             except DecodeError as error:
@@ -173,18 +175,18 @@ class PacketDecoder:
         if protocol in (UDP, UDP_LITE):
             return self._take_datagram(decode_udp(carried), link, ts_us)
         if protocol == TCP:
-            return self._take_segment(carried, link, ts_us)
+            fields = link_fields(link, carried.header, carried.tos)
+            return self._take_segment(decode_tcp(carried, ts_us, fields))
         if protocol == SCTP:
             reasons = [self._take_datagram(each, link, ts_us) for each in self._sctp.receive(carried, ts_us)]
             return "" if "" in reasons or not reasons else reasons[0]
         return PROTOCOL_REASONS.get(protocol, "protocol")
 
-    def _take_segment(self, carried: Carried, link: LinkType, ts_us: int) -> str:
+    def _take_segment(self, segment: Segment) -> str:
         """Put a TCP segment into its stream."""
-        if not 0 < ts_us < _MAX_TS_US:
+        if not 0 < segment.ts_us < _MAX_TS_US:
             return "time"
-        fields = link_fields(link, carried.header, carried.tos)
-        self._messages += self._streams.receive(decode_tcp(carried, ts_us, fields))
+        self._messages += self._streams.receive(segment)
         return ""
 
     def _count_streams(self) -> None:
