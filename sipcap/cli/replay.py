@@ -112,11 +112,13 @@ replay_options = options_bundle(
     "replay",
     epilog="\b\nEXAMPLES\n    $ sipcap replay calls.pcap | sipcap store\n"
     "    $ sipcap replay calls.pcapng --to udp:127.0.0.1:9060\n"
+    "    $ sipcap replay night.pcap.gz --to tls:collector:9061 --tls-ca ca.pem\n"
+    "    $ sipcap replay tls.pcap --dissector tshark --keylog keys.log --ports 5061\n"
     "    $ sudo tcpdump -i eth0 -U --immediate-mode -w - udp | sipcap replay - | jq -r .callid",
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...",
                 type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
-                help="pcap or pcapng files, or pipes; - is stdin.")  # fmt: skip
+                help="pcap or pcapng files, also gzip or zstd, or pipes; - is stdin.")  # fmt: skip
 @replay_options
 @extract_options
 @drain_option

@@ -270,6 +270,24 @@ def test_interface_without_ip_is_left_out_and_counted(tmp_path: Path, caplog: py
     assert source.skipped == {"link_type": 1}
 
 
+def test_a_pipe_without_ip_or_with_a_bad_filter_is_refused_while_it_is_open(tmp_path: Path) -> None:
+    """Whoever watches a wire is told at once, not when the writer ends."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)
+    for link, bpf, error, text in (
+        (127, None, InputError, "link type 127"), (1, "no filter", BadFilterError, "no filter")
+    ):  # fmt: skip
+        os.write(writer, p.pcap([], link))
+        source = PcapSource(PcapOptions([str(path)], bpf=bpf))
+        source.open()
+        with pytest.raises(error, match=text):
+            for batch in source:
+                assert batch == []
+        source.close()
+    os.close(writer)
+
+
 def test_simple_packets_are_of_the_first_microsecond(tmp_path: Path) -> None:
     """A packet without a time is not given that of reading."""
     s = Section("<")
