@@ -11,7 +11,7 @@ import click
 from sipcap.capturing import CaptureJob
 from sipcap.cli.destination import destination_of
 from sipcap.cli.listen import hep_options_of, receive_options
-from sipcap.cli.options import common_options, drain_option, extract_options, extract_options_of
+from sipcap.cli.options import age_option, common_options, drain_option, extract_options, extract_options_of
 from sipcap.cli.store import batch_options_of, sink_options, spool_of
 from sipcap.deadletter import DeadLetterFile
 from sipcap.ndjson import encode_records
@@ -27,6 +27,7 @@ from sipcap.stopping import Stop
 )
 @receive_options
 @extract_options
+@age_option
 @sink_options
 @drain_option
 @common_options
