@@ -117,3 +117,42 @@ SEARCH_WINDOW_ROWS: Final = 8_192
 
 SEARCH_KEYS: Final = 100_000
 """Matching rows that one statement finds: 1.6 MB of keys. More of one moment, or of one user, come in turns."""
+
+CONTROL_CONNECTIONS: Final = 64
+"""Clients at one control or metrics socket at a time; a further one takes the place of who was silent longest."""
+
+CONTROL_REQUEST_BYTES: Final = 64 << 10
+"""One request to a control socket, a batch too; the longest that makes sense has some hundred bytes."""
+
+CONTROL_BATCH_REQUESTS: Final = 20
+"""Requests of one JSON-RPC batch: the answer of each may have 200 KB."""
+
+CONTROL_JSON_DEPTH: Final = 32
+"""Brackets open at a time in a JSON-RPC request; a batch with parameters has four."""
+
+CONTROL_REQUESTS_PER_S: Final = 200
+"""Requests that a control socket answers in a second; more of them wait, so that a flood takes little from capture."""
+
+CONTROL_IDLE_S: Final = 600.0
+"""A client that asks nothing for this long is closed; those who watch ask every second."""
+
+CONTROL_STALLED_S: Final = 10.0
+"""A client that stops in the middle of a request, or does not take its answer, is closed after this."""
+
+CONTROL_ANSWER_BYTES: Final = 16 << 20
+"""What a client takes as an answer: twenty times the whole state of a large site."""
+
+FIFO_REPLIES: Final = 16
+"""Answers on their way into reply FIFOs; a further one is given up, as one whose reader does not come."""
+
+BINRPC_VALUES: Final = 1_000
+"""Values of one BINRPC request; a command line has a few."""
+
+METRICS_REQUEST_BYTES: Final = 8 << 10
+"""The head of an HTTP request for metrics; Prometheus sends some hundred bytes."""
+
+TOP_ENTRIES: Final = 1_000
+"""Sources and user agents that are counted apart, each: more than anyone looks at, half a MB at most."""
+
+TOP_KEY_CHARS: Final = 128
+"""What is kept of a user agent's name; longer ones are cut, so that hostile ones take no memory."""

@@ -14,9 +14,12 @@ from sipcap import limits
 from tests.conftest import ROOT
 
 LAYERS = (
-    ("__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch"),
+    (
+        "__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch",
+        "latency",
+    ),
     ("wire",),
-    ("record", "extract", "ndjson", "schemas"),
+    ("record", "extract", "ndjson", "schemas", "activity"),
     (
         "sources", "sinks", "routing", "modes", "config", "batching", "deadletter", "spool", "recovering", "outlet",
         "inlet", "workers",
