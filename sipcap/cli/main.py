@@ -22,6 +22,8 @@ COMMANDS = {
     "replay": "captures to HEP or NDJSON",
     "store": "NDJSON to a database",
     "run": "the service: receive HEP and store it",
+    "status": "is capture on? switch it; the state of a running service",
+    "top": "a running service, live",
     "search": "database to NDJSON",
     "tables": "upkeep of tables: list, create, rotate, drop, plan",
     "float2int": "the module's float2int(fval, ival)",

@@ -71,7 +71,7 @@ class ControlClient:
 
     def _fail(self, reason: str) -> NoReturn:
         self.close()
-        raise Unreachable(f"{self._path}: {reason}")
+        raise Unreachable(f"no service at {self._path}: {reason}")
 
     def _in_time(self, act: Callable[[], T]) -> T:
         try:
