@@ -114,8 +114,8 @@ def serving(controller: Controller, **options: str) -> Iterator[ControlServer]:
 def connected(path: Path | str) -> Iterator[socket.socket]:
     """A client of a Unix stream socket, with patience."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(path))  # before the time-out, with which it would not wait for a place in the queue
         connection.settimeout(PATIENCE_S)
-        connection.connect(str(path))
         yield connection
 
 

@@ -19,6 +19,7 @@ TIMEOUT_S: Final = 5.0
 
 _READ_BYTES: Final = 64 << 10
 _PAUSE_S: Final = 0.02
+_ATTEMPTS: Final = 3
 
 T = TypeVar("T")
 
@@ -82,11 +83,13 @@ class ControlClient:
             self._fail(getattr(error, "strerror", None) or str(error))
 
     def _exchange(self, request: bytes, until_s: float) -> bytes:
-        if self._connection is not None:
+        for _ in range(_ATTEMPTS - 1):
             try:
                 return self._exchange_once(request, until_s)
-            except ConnectionError:
-                self.close()  # the service closed it meanwhile, or is another one; every method may be called twice
+            except (ConnectionResetError, BrokenPipeError):
+                # Closed meanwhile, for another client's sake, or as the service is a new one. Every method may be
+                # called twice.
+                self.close()
         return self._exchange_once(request, until_s)
 
     def _exchange_once(self, request: bytes, until_s: float) -> bytes:

@@ -141,9 +141,9 @@ class Clients:
             self._attend(client)
 
     def _evict(self) -> None:
-        """Make room: close who was silent longest, rather one for whom there is nothing to do."""
+        """Make room: close who was silent longest, rather one who says nothing more."""
         _EVICTED.warning(CONTROL_CONNECTIONS, self._listener.getsockname())
-        self._drop(min(self._clients.values(), key=lambda client: (client.is_busy, client.since_s)))
+        self._drop(min(self._clients.values(), key=lambda client: (not client.has_ended, client.since_s)))
 
     def _drop(self, client: _Client) -> None:
         descriptor = client.connection.fileno()
@@ -191,7 +191,8 @@ class Clients:
     def _work(self) -> bool:
         """One request of each client that waits, again and again; whether any is left for later."""
         while waiting := [client for client in self._clients.values() if client.jobs and not client.output]:
-            for client in waiting:
+            # Who waits longest comes first: what a flood takes all of is left to nobody by the order of arrival.
+            for client in sorted(waiting, key=lambda client: client.since_s):
                 if not self._requests.take():
                     return True
                 self._do(client)

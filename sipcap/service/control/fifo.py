@@ -28,8 +28,6 @@ _READ_BYTES: Final = 4096
 _REPLY_S: Final = 5.0
 _WAIT_S: Final = 0.02
 _MAX_NAME_BYTES: Final = 255
-_BAD_REQUEST = Throttle("control: a request in the FIFO cannot be read")
-_BAD_REPLY = Throttle("control: no answer to a request in the FIFO: %s")
 
 
 class RpcFifo:
@@ -57,15 +55,17 @@ class RpcFifo:
         self._replies: list[_Reply] = []
         self._heard_s = 0.0
         self._is_watched = False
+        self._bad_request = Throttle("control: a request in the FIFO cannot be read")
+        self._bad_reply = Throttle("control: no answer to a request in the FIFO: %s")
 
     def tick(self, now_s: float) -> float:
         """Answer what has come, go on with answers that have not been taken, forget half a request."""
         while self._requests and self._budget.take():
             self._answer(self._requests.popleft())
-        self._replies = [reply for reply in self._replies if reply.go_on(now_s)]
+        self._replies = [reply for reply in self._replies if self._goes_on(reply, now_s)]
         if self._framer.is_inside and now_s - self._heard_s > CONTROL_STALLED_S:
             self._framer.take_rest()
-            _BAD_REQUEST.warning()
+            self._bad_request.warning()
         if self._is_watched != (not self._requests):
             self._is_watched = not self._is_watched
             self._loop.watch(self._descriptor, READ if self._is_watched else 0, self._on_data)
@@ -80,36 +80,47 @@ class RpcFifo:
         if not in_child:
             self._place.remove()
 
+    def _goes_on(self, reply: _Reply, now_s: float) -> bool:
+        try:
+            return reply.go_on(now_s)
+        except OSError as error:
+            reply.close()
+            self._bad_reply.warning(error.strerror)
+            return False
+
     def _on_data(self, _events: int) -> None:
         try:
             data = os.read(self._descriptor, _READ_BYTES)
         except BlockingIOError:
             return
         self._heard_s = time.monotonic()
-        try:
-            self._requests.extend(self._framer.receive_data(data))
-        except jsonrpc.Overlong:
-            self._framer.take_rest()  # where the next request begins is not known
-            _BAD_REQUEST.warning()
+        while data:
+            try:
+                self._requests.extend(self._framer.receive_data(data))
+                return
+            except jsonrpc.Overlong:
+                self._framer.take_rest()
+                self._bad_request.warning()
+                data = data.partition(b"\n")[2]  # clients end their lines: the next one may begin there
 
     def _answer(self, data: bytes) -> None:
         try:
             request = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            _BAD_REQUEST.warning()
+            self._bad_request.warning()
             return
         name = request.get("reply_name") if isinstance(request, dict) else None
         line = jsonrpc.answer_value(request, self._call)
         if line is None or name is None:
             return
         if len(self._replies) >= FIFO_REPLIES:
-            _BAD_REPLY.warning("too many are on their way")
+            self._bad_reply.warning("too many are on their way")
             return
         try:
             # A line for each member, as Kamailio writes it: scripts look for theirs in what kamctl prints.
             self._replies.append(_Reply(self._folder, name, msgspec.json.format(line, indent=2) + b"\n"))
         except ValueError as error:
-            _BAD_REPLY.warning(error)
+            self._bad_reply.warning(error)
 
 
 class _Reply:
@@ -129,22 +140,20 @@ class _Reply:
         self._descriptor = -1
 
     def go_on(self, now_s: float) -> bool:
-        """Open it if its reader is there, write what it takes; whether more is to be done later."""
+        """Open it if its reader is there, write what it takes; whether more is to be done later.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         if now_s > self._until_s:
-            _BAD_REPLY.warning("its FIFO has no reader")
-            self.close()
-            return False
+            raise OSError(0, "its FIFO has no reader, or a slow one")
         try:
             if self._descriptor < 0:
                 self._descriptor = _open_fifo(self._folder, self._name)
             while self._left:
                 self._left = self._left[os.write(self._descriptor, self._left) :]
-        except BlockingIOError:
+        except (BlockingIOError, _NoReaderError):
             return True
-        except _NoReaderError:
-            return True
-        except OSError as error:
-            _BAD_REPLY.warning(error.strerror)
         self.close()
         return False
 
