@@ -83,7 +83,7 @@ def ask(path: Path, replies: Path, data: bytes, name: str = "reply") -> Any:
 
 def is_answering(path: Path, replies: Path) -> bool:
     """Whether a client is served."""
-    return ask(path, replies, request("check", "is_answering"), "is_answering")["id"] == 1
+    return bool(ask(path, replies, request("check", "is_answering"), "is_answering")["id"] == 1)
 
 
 def test_fifo_answers_into_the_fifo_that_is_named(path: Path, replies: Path) -> None:
