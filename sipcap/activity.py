@@ -50,11 +50,14 @@ class TopCounts:
         self.missed += cut
         self.counts = Counter({key: count - cut for key, count in self.counts.items() if count > cut})
 
-    def most(self) -> dict[str, int]:
-        """At most ``TOP_ENTRIES`` of them, the largest first."""
-        if len(self.counts) > TOP_ENTRIES:
-            self._trim()
-        return dict(self.counts.most_common())
+    def most(self, number: int = TOP_ENTRIES) -> tuple[dict[str, int], int]:
+        """The *number* of them with the largest counts, the largest first, and by how much these may be too low.
+
+        Added up over processes, one that is left out here by one of them lacks what that one counted.
+        """
+        ordered = self.counts.most_common(number + 1)
+        left_out = ordered[number][1] if len(ordered) > number else 0
+        return dict(ordered[:number]), self.missed + left_out
 
 
 class Activity:
@@ -99,20 +102,22 @@ class Activity:
         """SIP replies."""
         return self.statuses.total()
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON, the largest counts first.
+    def as_dict(self, number: int = TOP_ENTRIES) -> dict[str, Any]:
+        """As JSON, the largest counts first, of sources and user agents *number* at most.
 
         Keys: ``methods`` and ``statuses`` (``1xx`` to ``6xx``), both with ``other``, ``reports``, ``sources`` and
         ``user_agents`` {name: messages, at least}, ``missed`` {``sources``, ``user_agents``}: by how much those
         counts may be too low.
         """
-        tops = {"sources": self.sources, "user_agents": self.user_agents}
+        sources, missed_sources = self.sources.most(number)
+        agents, missed_agents = self.user_agents.most(number)
         return {
             "methods": dict(self.methods.most_common()),
             "statuses": dict(self.statuses.most_common()),
             "reports": self.reports,
-            **{name: top.most() for name, top in tops.items()},
-            "missed": {name: top.missed for name, top in tops.items()},
+            "sources": sources,
+            "user_agents": agents,
+            "missed": {"sources": missed_sources, "user_agents": missed_agents},
         }
 
     def add(self, other: Mapping[str, Any]) -> None:

@@ -122,5 +122,5 @@ class _Watch:
                 change = self.look()
             except Unreachable as error:
                 if not self._trouble:
-                    _LOGGER.log(self._level, "%s; waiting for the service", error)
-                self._trouble = f"{error}; waiting for the service"
+                    _LOGGER.log(self._level, "waiting for the service: %s", error)
+                self._trouble = f"waiting for the service: {error}"

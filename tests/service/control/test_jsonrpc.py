@@ -92,8 +92,8 @@ def test_answer_to_no_json_is_a_parse_error(data: bytes) -> None:
     "bad",
     [
         1, "a", None, True, {}, [1], {"jsonrpc": "2.0", "id": 1}, {"jsonrpc": "1.0", "method": "echo", "id": 1},
-        {"method": "echo", "id": 1}, {**request(), "method": 1}, request(params="x"), request(params=3), request(params=None),
-        request(id=[]), request(id={}), request(id=True),
+        {"method": "echo", "id": 1}, {**request(), "method": 1}, request(params="x"), request(params=3),
+        request(params=None), request(id=[]), request(id={}), request(id=True),
     ],
 )  # fmt: skip
 def test_answer_to_what_is_no_request_is_invalid(bad: Any) -> None:
