@@ -82,6 +82,15 @@ BATCH_LEDGER_KEEP_S: Final = 86_400
 SPOOL_BYTES: Final = 1 << 30
 """What the spool takes of the disk at most (design 1.7): minutes of a large site, a day of a small one."""
 
+DEAD_LETTER_BYTES: Final = 1 << 30
+"""What the dead-letter file of a service takes of the disk at most (design 1.7)."""
+
+HOOK_TIMEOUT_S: Final = 5.0
+"""How long a hook may take for one message (design 1.7)."""
+
+MAX_CHILDREN: Final = 64
+"""Processes of one listener; more than cores are of no use."""
+
 FILE_LOCK_S: Final = 10.0
 """How long a process waits for another that writes files in the same folder before a batch counts as failed."""
 

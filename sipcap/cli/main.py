@@ -22,6 +22,7 @@ COMMANDS = {
     "replay": "captures to HEP or NDJSON",
     "store": "NDJSON to a database",
     "run": "the service: receive HEP and store it",
+    "config": "configuration files: check, show",
     "search": "database to NDJSON",
     "tables": "upkeep of tables: list, create, rotate, drop, plan",
     "float2int": "the module's float2int(fval, ival)",
