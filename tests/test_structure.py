@@ -14,7 +14,7 @@ from sipcap import limits
 from tests.conftest import ROOT
 
 LAYERS = (
-    ("__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch"),
+    ("__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch", "shared"),
     ("wire",),
     ("record", "extract", "ndjson", "schemas"),
     (
