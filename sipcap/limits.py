@@ -91,6 +91,18 @@ HOOK_TIMEOUT_S: Final = 5.0
 MAX_CHILDREN: Final = 64
 """Processes of one listener; more than cores are of no use."""
 
+RESTART_PAUSE_S: Final = 10.0
+"""Between two starts of a process of the service that ends again and again; the first pause is a hundredth."""
+
+RESTART_STEADY_S: Final = 60.0
+"""A process that has run for so long is started again as if it were the first time."""
+
+WORKER_SILENCE_S: Final = 10.0
+"""A worker that is silent for this long, and what its hook may take besides, is killed: else it speaks every 0.1 s."""
+
+KEPT_ERRORS: Final = 20
+"""Latest warnings of a process that a service shows: a screenful."""
+
 FILE_LOCK_S: Final = 10.0
 """How long a process waits for another that writes files in the same folder before a batch counts as failed."""
 

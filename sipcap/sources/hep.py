@@ -10,7 +10,7 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -85,6 +85,7 @@ class HepSource:
         self._streams: list[StreamPort] = []
         self._stopping = False
         self._hands_over = False
+        self._kept_by_others: bytearray | mmap.mmap = bytearray()
         self._drops_seen = memoryview(bytearray(8)).cast("Q")
         self.counts_kernel_drops = True
         """False in all but one of the processes that share the sockets: the kernel counts per socket."""
@@ -106,6 +107,7 @@ class HepSource:
         self._set_buffers()
         # Shared by the processes: what one has counted, its successor does not count again.
         self._drops_seen = memoryview(mmap.mmap(-1, 8 * len(self._bound) + 8)).cast("Q")
+        self._kept_by_others = mmap.mmap(-1, len(self._bound) + 1)
         for place, bound in enumerate(self._bound):
             if bound.protocol == "udp":
                 UdpPort(bound.socket, Counters(), None, self._drops_seen[place : place + 1]).count_drops()
@@ -213,20 +215,19 @@ class HepSource:
     def _drain(self) -> Iterator[list[bytes]]:
         """What the kernel had taken in before the stop is still ours to deliver, or that of who shares our sockets."""
         until_s = time.monotonic() + self._options.drain_s
-        if self._hands_over:
-            yield from self._drain_connections(until_s)
-            return
+        udp = [port for port in self._udp if not self._is_kept(port.socket)]
         if self.counts_kernel_drops:
-            for port in self._udp:
+            for port in udp:
                 port.refuse_more()
-        for port in self._udp:
+        for port in udp:
             port.empty = False
             while not port.empty and time.monotonic() < until_s:
                 yield port.receive()
         for stream in self._streams:
-            stream.accept_all()
+            if not self._is_kept(stream.socket):
+                stream.accept_all()
         yield from self._drain_connections(until_s)
-        for port in self._udp:
+        for port in udp:
             if not port.empty:
                 port.discard()
 
@@ -242,9 +243,18 @@ class HepSource:
         self._stopping = True
 
     def hand_over(self) -> None:
-        """Stop for others that go on with these sockets; see LiveSource."""
+        """Stop for others that go on with the sockets; see LiveSource."""
         self._hands_over = True
         self._stopping = True
+
+    def note_kept(self, kept: Container[tuple[int, object]]) -> None:
+        """Before a ``hand_over`` in any process: which sockets others go on with, by kind and name."""
+        for place, bound in enumerate(self._bound):
+            self._kept_by_others[place] = (bound.socket.type, bound.socket.getsockname()) in kept
+
+    def _is_kept(self, used: socket.socket) -> bool:
+        places = (place for place, bound in enumerate(self._bound) if bound.socket is used)
+        return self._hands_over and bool(self._kept_by_others[next(places)])
 
     def close(self) -> None:
         """Close all sockets."""
