@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
-from typing import cast
+from typing import Any, Final, cast
 
 from sipcap.batching import Batcher
 from sipcap.counters import Counters
@@ -28,9 +28,12 @@ from sipcap.shared import Switches
 from sipcap.sinks.budget import Budget
 from sipcap.sinks.deferred import DeferredSink
 from sipcap.sources.base import LiveSource
-from sipcap.spool import Spool
+from sipcap.spool import Spool, SpoolPlace
 from sipcap.storing import Store
 from sipcap.wire.message import Message
+
+_STATE_S: Final = 1.0  # between two looks at the spool
+_SAMPLE: Final = 1_000
 
 
 class Lifeline:
@@ -68,9 +71,14 @@ class Lifeline:
 class _Publisher:
     """Publishes counters when they have changed, and ten times a second."""
 
-    def __init__(self, child: Child, counters: Callable[[], Counters]) -> None:
+    def __init__(
+        self, child: Child, counters: Callable[[], Counters], state: Callable[[], dict[str, Any]] = dict
+    ) -> None:
         self._child = child
         self._counters = counters
+        self._state = state
+        self._known: dict[str, Any] = {}
+        self._state_s = 0.0
         self._next_s = 0.0
         self._settled = -1
 
@@ -81,7 +89,10 @@ class _Publisher:
         if now_s >= self._next_s or settled != self._settled:
             self._settled = settled
             self._next_s = now_s + FLUSH_INTERVAL_S
-            self._child.publish(counters)
+            if now_s >= self._state_s:
+                self._state_s = now_s + _STATE_S
+                self._known = self._state()
+            self._child.publish(counters, **self._known)
 
 
 class _Switched:
@@ -190,14 +201,14 @@ def store_body(
     letters = DeadLetterFile(settings.dead_letter, max_bytes=settings.dead_letter_max) if settings.dead_letter else None
     budget = Budget()
     state = StoreState()
-    publish = _Publisher(child, lambda: counters)
+    places = {mode.name: plan.place(spool, mode) for mode in modes} if spool is not None else {}
+    publish = _Publisher(child, lambda: counters, lambda: {"database_up": state.is_up, **_waiting(places.values())})
 
     def stopping() -> bool:
         publish()
         return line.is_over()
 
     with ExitStack() as sinks:
-        places = {mode.name: plan.place(spool, mode) for mode in modes} if spool is not None else {}
 
         def lane_of(mode: CaptureMode, *, at_once: bool) -> Lane:
             connect = partial(plan.connect, mode, budget)
@@ -224,3 +235,15 @@ def store_body(
     if store.unwritten:
         raise Unwritten(f"{store.unwritten} record(s) remain unwritten")
     return 0
+
+
+def _waiting(places: Iterable[SpoolPlace]) -> dict[str, int]:
+    """What waits in the spool for a database."""
+    segments = [segment for place in places for segment in place.segments]
+    size = looked_at = 0
+    for segment in segments[:_SAMPLE]:  # of a spool with very many files, the first ones tell how large they are
+        with suppress(OSError):  # it was stored just now
+            size += segment.path.stat().st_size
+            looked_at += 1
+    size = size * len(segments) // looked_at if looked_at else 0
+    return {"spool_records": sum(segment.records for segment in segments), "spool_bytes": size}
