@@ -138,3 +138,6 @@ SEARCH_WINDOW_ROWS: Final = 8_192
 
 SEARCH_KEYS: Final = 100_000
 """Matching rows that one statement finds: 1.6 MB of keys. More of one moment, or of one user, come in turns."""
+
+MAX_EXPORT_CONNECTIONS: Final = 65_536
+"""Connections whose sequence numbers ``export`` remembers: 30 MB; one that was forgotten begins again."""

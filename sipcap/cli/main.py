@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "the service: receive HEP and store it",
     "config": "configuration files: check, show",
     "search": "database to NDJSON",
+    "export": "NDJSON to a capture file, HEP or text",
     "tables": "upkeep of tables: list, create, rotate, drop, plan",
     "float2int": "the module's float2int(fval, ival)",
 }
