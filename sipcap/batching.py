@@ -64,7 +64,7 @@ class Batcher:
     ) -> None:
         self._sink = sink
         self._options = options
-        self._counters = counters
+        self.counters = self._counters = counters
         self._dead_letters = dead_letters
         self._stopping = stopping
         self._tables: dict[str, list[Row]] = {}

@@ -28,7 +28,8 @@ _LOGGER = logging.getLogger("sipcap")
 class CaptureJob:
     """What is captured, how, and where the lines go.
 
-    ``source`` is opened. ``count`` ends the capture after so many records, ``duration_s`` after so long.
+    ``source`` is opened. ``count`` ends the capture after so many records, ``duration_s`` after so long. ``switch``
+    tells in each process whether capture is on.
     """
 
     source: LiveSource
@@ -39,6 +40,7 @@ class CaptureJob:
     count: int | None = None
     duration_s: float | None = None
     drain_timeout_s: float = DRAIN_TIMEOUT_S
+    switch: Callable[[], bool] | None = None
 
     @property
     def limit(self) -> int:
@@ -92,7 +94,7 @@ def _capture_into(
     outlet: Outlet, job: CaptureJob, wanted: Callable[[], bool], on_tick: Callable[[], None] | None = None
 ) -> None:
     stopping = _Deadline(wanted, job.drain_timeout_s)
-    capture(job.source, job.options.extractor(), outlet, job.encode, stopping=stopping, on_tick=on_tick)
+    capture(job.source, job.options, outlet, job.encode, stopping=stopping, on_tick=on_tick, switch=job.switch)
     job.source.close()
     outlet.close(stopping.left_s)
 

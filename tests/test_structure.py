@@ -19,7 +19,7 @@ LAYERS = (
     ("record", "extract", "ndjson", "schemas"),
     (
         "sources", "sinks", "routing", "modes", "config", "batching", "deadletter", "spool", "recovering", "outlet",
-        "inlet", "workers",
+        "inlet", "workers", "routes", "hooks", "hook_runner", "forwarding", "reporting",
     ),
     ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
     ("upkeep", "calls", "service", "exporting"),

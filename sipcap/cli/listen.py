@@ -18,6 +18,7 @@ from sipcap.cli.options import (
     KeyType,
     NetworkType,
     SecondsType,
+    age_option,
     common_options,
     drain_option,
     encoder_for,
@@ -66,6 +67,7 @@ receive_options = options_bundle(
 )
 @receive_options
 @extract_options
+@age_option
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many records.")
 @click.option("--duration", type=SecondsType(), metavar="SECONDS", help="End after so long.")
 @drain_option

@@ -21,6 +21,7 @@ COMMANDS = {
     "listen": "live capture: HEP to NDJSON",
     "replay": "captures to HEP or NDJSON",
     "store": "NDJSON to a database",
+    "report": "the module's report_capture([table],[cid],[data])",
     "run": "the service: receive HEP and store it",
     "config": "configuration files: check, show",
     "search": "database to NDJSON",

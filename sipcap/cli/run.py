@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from sipcap.cli.listen import receive_options
-from sipcap.cli.options import common_options, drain_option, extract_options, extract_options_of
+from sipcap.cli.options import age_option, common_options, drain_option, extract_options
 from sipcap.cli.store import sink_options
 from sipcap.config.reading import read_settings
 from sipcap.config.settings import Override
@@ -33,6 +33,13 @@ _KEYS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
         "callid_aleg_header", lambda text: tuple(name.strip() for name in text.split(";") if name.strip())
     ),
     "capture_bad_msgs": ("capture_bad_msgs", bool),
+    "topoh_unmask": ("topoh_unmask", bool),
+    "topoh_key": ("topoh_key", str),
+    "topoh_prefix": ("topoh_prefix", lambda text: os.fsencode(text).decode(errors="replace")),
+    "hook": ("event_callback", str),
+    "hook_timeout": ("hook_timeout", float),
+    "nonsip_hook": ("nonsip_hook", bool),
+    "max_age": ("max_age", float),
     "db_url": ("db_url", str),
     "tables": ("table_name", lambda texts: "|".join(split_patterns(texts))),
     "mt_mode": ("mt_mode", str),
@@ -50,6 +57,8 @@ _LISTENING: Final[Mapping[str, str]] = {
     "mode": "mode", "endpoints": "listen", "auth_key": "auth_key", "allow": "allow", "tls_cert": "tls_cert",
     "tls_key": "tls_key", "tls_client_ca": "tls_client_ca", "rcvbuf": "rcvbuf", "children": "children",
 }  # fmt: skip
+
+_CUSTOM_FIELDS: Final = 3
 
 _EPILOG = """\b
 EXAMPLES
@@ -83,6 +92,7 @@ SYSTEMD
 )  # fmt: skip
 @receive_options
 @extract_options
+@age_option
 @sink_options
 @click.option("--user", metavar="NAME[:GROUP]", help="Open the sockets as root, then be this user.")
 @drain_option
@@ -119,7 +129,10 @@ def _overrides(context: click.Context, options: Mapping[str, Any]) -> dict[str, 
         if (origin := _origin(context, name)) is not None:
             found[key] = Override(convert(options[name]), origin)
     if (origin := _origin(context, "custom_headers")) is not None:
-        for number, header in enumerate(extract_options_of(options).custom_headers, start=1):
+        headers: tuple[str, ...] = options["custom_headers"]
+        if len(headers) > _CUSTOM_FIELDS:
+            raise click.BadParameter("three at most", param_hint="--custom-header")
+        for number, header in enumerate(headers, start=1):
             found[f"custom_field{number}_header"] = Override(header, origin)
     patterns = split_patterns([options["report_table"]]) if options["report_table"] else ()
     if len(patterns) > 1:

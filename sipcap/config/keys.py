@@ -12,6 +12,7 @@ from sipcap.config.values import HIDDEN, Key, hidden, joined, or_nothing, switch
 from sipcap.limits import DEAD_LETTER_BYTES, DRAIN_TIMEOUT_S, HOOK_TIMEOUT_S, MAX_CHILDREN, RCVBUF_BYTES, SPOOL_BYTES
 from sipcap.modes import MODE_KEYS, nearest
 from sipcap.record import SIP_COLUMNS
+from sipcap.routes import ROUTE_KEYS
 from sipcap.routing import HASH_SOURCES, MT_MODES
 from sipcap.schemas import SCHEMAS, SIPCAPTURE
 from sipcap.sinks.registry import DEFAULT_URL
@@ -113,8 +114,6 @@ LISTEN_KEYS: Final[Mapping[str, Key]] = {
     "rcvbuf": Key(values.size_of(4_096, 2**31 - 2), RCVBUF_BYTES),
     **_SENDERS,
 }
-ROUTE_KEYS: Final = ("methods", "source", "hep_type", "capture_id", "header", "table", "capture_mode", "forward")
-
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     MAIN: tuple(MAIN_KEYS),
     CAPTURE_MODE: MODE_KEYS,

@@ -10,10 +10,10 @@ from sipcap.config.capture_modes import modes_of
 from sipcap.config.ini import IniFile, Section, read_ini
 from sipcap.config.keys import COLUMN_KEYS, MAIN, MAIN_KEYS, ROUTE, check_keys, url_text
 from sipcap.config.listeners import Overrides, listeners_of
-from sipcap.config.settings import DEFAULT, Entry, Listener, Override, RouteText, Settings
+from sipcap.config.settings import DEFAULT, Entry, Listener, Override, Settings
 from sipcap.config.values import Key
-from sipcap.errors import CannotStart
 from sipcap.modes import MODE_KEYS, CaptureMode, nearest
+from sipcap.routes import BadRoute, Route, make_route
 
 _ELSEWHERE: Final = frozenset({
     *MODE_KEYS, *COLUMN_KEYS, "capture_mode", "hep_capture_on", "raw_ipip_capture_on", "raw_moni_capture_on",
@@ -46,7 +46,7 @@ def read_settings(
     listeners = listeners_of(ini, found, listening or {})
     routes = tuple(_route(ini, section, modes) for section in ini.of_kind(ROUTE))
     columns = {column: found[key].value for key, column in COLUMN_KEYS.items() if found[key].value != column}
-    entries = _main_entries(found) + _mode_entries(ini, modes) + _listener_entries(listeners) + _route_entries(routes)
+    entries = _main_entries(found) + _mode_entries(ini, modes) + _listener_entries(listeners) + _route_entries(ini)
     return Settings(
         path=ini.path, modes=modes, listeners=tuple(listener for listener, _ in listeners), routes=routes,
         columns=columns, entries=tuple(entries), origins={key: origin for key, (_, origin) in found.items()},
@@ -75,21 +75,16 @@ def read_value(ini: IniFile, section: Section, key: str, meaning: Key) -> Overri
         raise ini.error(value.line, f"[{section.name}] {key} {error}") from None
 
 
-def _route(ini: IniFile, section: Section, modes: Mapping[str, CaptureMode]) -> RouteText:
+def _route(ini: IniFile, section: Section, modes: Mapping[str, CaptureMode]) -> Route:
     mode = section.values.get("capture_mode")
     if mode is not None and mode.text not in modes:
         hint = nearest(mode.text, modes)
         raise ini.error(mode.line, f"[{section.name}] capture_mode: no capture mode has this name{hint}")
-    return RouteText(
-        section.label,
-        {key: value.text for key, value in section.values.items()},
-        {key: f"{ini.path}:{value.line}" for key, value in section.values.items()} | {"": f"{ini.path}:{section.line}"},
-    )
-
-
-def route_error(route: RouteText, key: str, text: str) -> CannotStart:
-    """An error of a route that names file and line; ``key`` is "" if it is not about one."""
-    return CannotStart(f"{route.origins.get(key) or route.origins['']}: [{ROUTE}:{route.name}] {text}")
+    try:
+        return make_route(section.label, {key: value.text for key, value in section.values.items()})
+    except BadRoute as error:
+        line = section.values[error.key].line if error.key in section.values else section.line
+        raise ini.error(line, f"[{section.name}] {error}") from None
 
 
 def _main_entries(found: Mapping[str, Override]) -> list[Entry]:
@@ -118,9 +113,9 @@ def _listener_entries(listeners: list[tuple[Listener, list[Entry]]]) -> list[Ent
     return [entry for _, entries in listeners for entry in entries]
 
 
-def _route_entries(routes: tuple[RouteText, ...]) -> list[Entry]:
+def _route_entries(ini: IniFile) -> list[Entry]:
     return [
-        Entry(f"{ROUTE}:{route.name}", key, text, route.origins[key])
-        for route in routes
-        for key, text in route.values.items()
+        Entry(f"{ROUTE}:{section.label}", key, value.text, f"{ini.path}:{value.line}")
+        for section in ini.of_kind(ROUTE)
+        for key, value in section.values.items()
     ]

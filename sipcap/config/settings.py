@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from sipcap.endpoint import Endpoint
 from sipcap.modes import CaptureMode
+from sipcap.routes import Route
 from sipcap.sources.addresses import Network
 
 DEFAULT: Final = "default"
@@ -59,15 +60,6 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class RouteText:
-    """``[route:NAME]`` as it stands in the file: values by key; the order of routes is that of the file."""
-
-    name: str
-    values: Mapping[str, str]
-    origins: Mapping[str, str] = field(compare=False)
-
-
-@dataclass(frozen=True)
 class Settings:
     """A whole configuration. The fields have the names of the keys of ``[sipcap]``.
 
@@ -84,7 +76,7 @@ class Settings:
     path: str
     modes: Mapping[str, CaptureMode]
     listeners: tuple[Listener, ...]
-    routes: tuple[RouteText, ...]
+    routes: tuple[Route, ...]
     columns: Mapping[str, str]
     entries: tuple[Entry, ...] = field(compare=False, repr=False)
     origins: Mapping[str, str] = field(compare=False, repr=False)

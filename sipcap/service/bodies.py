@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Final, cast
@@ -30,7 +30,6 @@ from sipcap.sinks.deferred import DeferredSink
 from sipcap.sources.base import LiveSource
 from sipcap.spool import Spool, SpoolPlace
 from sipcap.storing import Store
-from sipcap.wire.message import Message
 
 _STATE_S: Final = 1.0  # between two looks at the spool
 _SAMPLE: Final = 1_000
@@ -95,24 +94,6 @@ class _Publisher:
             self._child.publish(counters, **self._known)
 
 
-class _Switched:
-    """A source that lets nothing pass while capture is switched off."""
-
-    def __init__(self, source: LiveSource, switches: Switches) -> None:
-        self._source = source
-        self._is_on = switches.is_on
-        self.stats = source.stats
-        self.open, self.stop, self.close = source.open, source.stop, source.close
-
-    def __iter__(self) -> Iterator[list[Message]]:
-        for messages in self._source:
-            if messages and not self._is_on():
-                self.stats.filtered["capture_off"] += len(messages)
-                yield []
-            else:
-                yield messages
-
-
 def capture_body(
     child: Child, plan: Plan, source: LiveSource, output: int, turnstile: SharedTurnstile, line: Lifeline,
     switches: Switches,
@@ -138,16 +119,18 @@ def capture_body(
             source.hand_over()
         return True
 
-    extractor = plan.extraction().extractor()
+    options = plan.extraction()
     child.publish(counters)
-    capture(_Switched(source, switches), extractor, outlet, encode_records, stopping=stopping, on_tick=publish)
+    capture(source, options, outlet, encode_records, stopping=stopping, on_tick=publish, switch=switches.is_on)
     source.close()
     outlet.close(line.left_s)
     child.publish(counters)
     return 0 if line.has_ended() and outlet.failure is None else SipcapError.exit_code
 
 
-def sort_body(child: Child, plan: Plan, reading: int, writing: Sequence[int], line: Lifeline) -> int:
+def sort_body(
+    child: Child, plan: Plan, reading: int, writing: Sequence[int], line: Lifeline, switches: Switches
+) -> int:
     """Read what was captured and give it to the processes of the databases, until the pipe ends."""
     own = Counters()
     handed = [Counters() for _ in writing]
@@ -166,7 +149,9 @@ def sort_body(child: Child, plan: Plan, reading: int, writing: Sequence[int], li
     first, *_ = lanes
     publish()
     try:
-        Store(lanes.pop(first)(), own, others=lanes).read(reading, "capture", stopping)
+        own_lane = lanes.pop(first)()
+        store = Store(own_lane, own, others=lanes, routes=plan.routes(), switch=switches.is_on)
+        store.read(reading, "capture", stopping)
     finally:
         for outlet in outlets:
             outlet.close(line.left_s)
@@ -182,8 +167,9 @@ def _handing_lane(
 
 
 def store_body(
-    child: Child, plan: Plan, modes: Sequence[CaptureMode], reading: int, line: Lifeline, *, patient: bool
-) -> int:
+    child: Child, plan: Plan, modes: Sequence[CaptureMode], reading: int, line: Lifeline, switches: Switches, *,
+    patient: bool,
+) -> int:  # fmt: skip
     """Store what comes out of a pipe into one database, until the pipe ends.
 
     Args:
@@ -192,6 +178,7 @@ def store_body(
         modes: the capture modes of this database.
         reading: the pipe.
         line: says when the time to drain is over.
+        switches: those of the modes are looked at here.
         patient: a database that cannot be used now is one that is away; else it ends this process.
     """
     settings = plan.settings
@@ -221,11 +208,14 @@ def store_body(
 
         others = {mode.name: partial(lane_of, mode, at_once=False) for mode in modes[1:]}
         own = lane_of(modes[0], at_once=not (patient or plan.is_idle(modes[0])))
-        store = Store(own, counters, others=others or None)
+        is_alone = len(modes) == len(settings.modes)  # else records come sorted, and name their mode and table
+        store = Store(
+            own, counters, others=others or None, routes=plan.routes() if is_alone else None, switch=switches.is_on
+        )
         for name in others:
             if name in places and places[name].segments:
                 store.enter(name)
-        if spool is not None and len(modes) == len(settings.modes) and not child.restarts:
+        if spool is not None and is_alone and not child.restarts:
             spool.report_strangers()
         publish()
         try:

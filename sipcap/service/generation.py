@@ -142,14 +142,14 @@ class Generation:
 
         def body(child: Child) -> int:
             patient = self._patient or child.restarts > 0
-            return store_body(child, self.plan, modes, reading.fd, self._line(), patient=patient)
+            return store_body(child, self.plan, modes, reading.fd, self._line(), self._world.switches, patient=patient)
 
         names = ", ".join(mode.name for mode in modes)
         return self._slot(f"storing process of {names}", body, (reading,), index=place)
 
     def _sort(self, reading: End) -> Callable[[Child], int]:
         writing = [end.fd for end in self._sorted]
-        return lambda child: sort_body(child, self.plan, reading.fd, writing, self._line())
+        return lambda child: sort_body(child, self.plan, reading.fd, writing, self._line(), self._world.switches)
 
     # Running them
 

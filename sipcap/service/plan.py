@@ -11,8 +11,10 @@ from typing import Final
 from sipcap.batching import BatchOptions
 from sipcap.config.settings import DEFAULT, Settings
 from sipcap.errors import CannotStart
+from sipcap.hooks import load_hook
 from sipcap.modes import DEFAULT_MODE, CaptureMode
 from sipcap.pipeline import ExtractOptions
+from sipcap.routes import Routes
 from sipcap.routing import Router
 from sipcap.schemas import HOMER7
 from sipcap.sinks.base import Sink
@@ -20,6 +22,7 @@ from sipcap.sinks.budget import Budget
 from sipcap.sinks.identity import identity_of
 from sipcap.sinks.registry import open_sink
 from sipcap.spool import Spool, SpoolPlace
+from sipcap.wire.topoh import DEFAULT_KEY, DEFAULT_PREFIX, CallIdMask
 
 _SERVICE: Final = "sipcap"
 
@@ -106,14 +109,31 @@ class Plan:
         return default_spool(os.environ)
 
     def extraction(self) -> ExtractOptions:
-        """How messages become records."""
+        """How messages become records; raises CannotStart if the hook cannot be loaded."""
         settings = self.settings
         return ExtractOptions(
             settings.capture_node,
             settings.callid_aleg_header,
             (settings.custom_field1_header, settings.custom_field2_header, settings.custom_field3_header),
             settings.capture_bad_msgs,
+            load_hook(settings.event_callback) if settings.event_callback else None,
+            settings.hook_timeout,
+            settings.nonsip_hook,
+            self._topoh(),
+            settings.max_age,
+            self.routes(),
         )
+
+    def _topoh(self) -> CallIdMask | None:
+        settings = self.settings
+        if not settings.topoh_unmask:
+            return None
+        key = DEFAULT_KEY if settings.topoh_key is None else os.fsencode(settings.topoh_key)
+        return CallIdMask(key, settings.topoh_prefix or DEFAULT_PREFIX)
+
+    def routes(self) -> Routes | None:
+        """Where records go that name neither mode nor table themselves."""
+        return Routes(self.settings.routes) if self.settings.routes else None
 
     @property
     def has_files(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
-from sipcap.wire.hep import decode_datagram, looks_like_hep
+from sipcap.wire.hep import attach_frames, decode_datagram, looks_like_hep
 from sipcap.wire.link import LinkType
 from sipcap.wire.message import Message
 from sipcap.wire.packet import Datagram, decode_packet, message_of
@@ -98,6 +98,7 @@ class PacketDecoder:
         except DecodeError as error:
             stats.received += 1
             stats.rejected[error.reason] += 1
+        attach_frames(datagram.payload, inner)
         ports = self._ports
         for message in inner:
             message.ts_us = message.ts_us or ts_us
