@@ -50,7 +50,7 @@ RING_BLOCK_BYTES: Final = 128 << 10
 """A block of the memory that the kernel writes captured packets to; the largest IP packet and its header fit in."""
 
 RING_BLOCK_MS: Final = 50
-"""A block that is not full is read after this. Each one that waits is a block: 512 of them last 25 s with little traffic."""
+"""A block that is not full is read after this. With little traffic, 512 blocks (64 MiB) last 25 s without a reader."""
 
 OUTPUT_QUEUE_BYTES: Final = 32 << 20
 """Encoded lines waiting for the reader of our output; full = receiving stops and the kernel counts."""

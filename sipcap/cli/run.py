@@ -10,14 +10,13 @@ import click
 
 from sipcap.capturing import CaptureJob
 from sipcap.cli.destination import destination_of
-from sipcap.cli.listen import hep_options_of, receive_options
+from sipcap.cli.listen import receive_options, source_of
 from sipcap.cli.options import common_options, drain_option, extract_options, extract_options_of
 from sipcap.cli.store import batch_options_of, sink_options, spool_of
 from sipcap.deadletter import DeadLetterFile
 from sipcap.ndjson import encode_records
 from sipcap.service.service import Service, StoreJob
 from sipcap.sinks.budget import Budget
-from sipcap.sources.hep import HepSource
 from sipcap.stopping import Stop
 
 
@@ -31,7 +30,7 @@ from sipcap.stopping import Stop
 @drain_option
 @common_options
 def command(**options: Any) -> int:
-    """Receive HEP and store it, unattended.
+    """Receive HEP, or capture packets, and store the messages, unattended.
 
     Without options it hears udp:127.0.0.1:9060 and tcp:127.0.0.1:9060 and stores into sipcap.db in the working
     directory. It does what sipcap listen | sipcap store does, until it is stopped; while the database takes no
@@ -39,7 +38,7 @@ def command(**options: Any) -> int:
     """
     stop = Stop()
     stop.install()
-    source = HepSource(hep_options_of(options, ("udp", "tcp")))
+    source = source_of(options, ("udp", "tcp"))
     capture = CaptureJob(
         source,
         extract_options_of(options),

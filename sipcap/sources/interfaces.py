@@ -9,8 +9,9 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import cypcap  # type: ignore[import-untyped]  # it ships no types
 
@@ -36,7 +37,8 @@ _IFF_UP: Final = 1
 _IFREQ: Final = struct.Struct("=16sH14x")
 
 
-class Interface(NamedTuple):
+@dataclass(frozen=True)
+class Interface:
     """Where packets are captured.
 
     ``index`` is 0 for all interfaces. ``link_type`` is libpcap's number. Frames of a link without a header of

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 
 from sipcap.counters import Counters
@@ -104,7 +103,7 @@ class IpipSource:
                     ports += [self._bound(host, protocol, index) for protocol in _INNER_VERSIONS]
             except PermissionError:
                 raise no_permission("IP in IP") from None
-            except ValueError:
+            except socket.gaierror:
                 raise CannotStart(f"{host!r} is no IP address: tunnels end at one") from None
             except OSError as error:
                 if address == "*" and host == "::" and error.errno in _NO_IP6:
@@ -114,14 +113,17 @@ class IpipSource:
 
     def _bound(self, host: str, protocol: int, index: int) -> IpipPort:
         options = self._options
-        is_ip4 = ip_address(host).version == 4
-        raw = socket.socket(socket.AF_INET if is_ip4 else socket.AF_INET6, socket.SOCK_RAW, protocol)
+        ((family, _, _, _, where), *_) = socket.getaddrinfo(
+            host, 0, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+        is_ip4 = family == socket.AF_INET
+        raw = socket.socket(family, socket.SOCK_RAW, protocol)
         port = IpipPort(raw, self.stats)
         try:
             port.share(index, options.children, outer_header=is_ip4, inner_version=_INNER_VERSIONS[protocol])
             if options.iface is not None and self._device:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, options.iface.encode() + b"\0")
-            raw.bind((host, 0))
+            raw.bind(where)
         except OSError:
             port.close()
             raise

@@ -1,4 +1,4 @@
-"""Filters that the kernel runs before a packet costs anything: classic BPF programs, made by libpcap, and their sockets.
+"""Filters that the kernel runs before a packet costs anything: classic BPF programs, most of them made by libpcap.
 
 Source: linux/filter.h; the offsets of ancillary data are part of the kernel's interface.
 """

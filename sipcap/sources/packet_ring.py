@@ -110,7 +110,7 @@ class PacketRing:
         return self._blocks * RING_BLOCK_BYTES
 
     def join(self, group: int | None) -> int:
-        """Share the interface's packets with other rings, each flow to one of them; their filters must let nothing through.
+        """Share the interface's packets with other rings, each flow going to one; none of them may have started.
 
         Fragments of IPv4 are put together by the kernel before; those of IPv6 stay together.
 
@@ -132,7 +132,7 @@ class PacketRing:
         attach(self.socket, program)
 
     def refuse_more(self) -> None:
-        """Let nothing more in; what waits can still be read. A block that is not full is ours after ``RING_BLOCK_MS``."""
+        """Let nothing more in; what waits can be read, the last block after ``RING_BLOCK_MS``."""
         attach(self.socket, NOTHING)
 
     def wait(self, timeout_s: float) -> bool:
