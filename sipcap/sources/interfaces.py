@@ -109,10 +109,13 @@ def interface_index(name: str) -> int:
 
 
 def _libpcap(name: str) -> cypcap.Pcap:
+    handle: cypcap.Pcap | None = None
     try:
         handle = cypcap.create(name)
         handle.activate()
     except cypcap.Error as error:
+        if handle is not None:
+            handle.close()
         if error.args[0] == cypcap.ErrorCode.PERM_DENIED:
             raise no_permission("packets") from None
         raise CannotStart(f"cannot capture on {name}: {error.args[-1]}") from None

@@ -21,6 +21,7 @@ from sipcap.limits import RING_BLOCK_BYTES, RING_BLOCK_MS
 from sipcap.sources.interfaces import Interface, no_permission
 from sipcap.sources.kernel_filter import NOTHING, Instruction, attach
 from sipcap.sources.packet_decoder import Packet
+from sipcap.wire.link import IP4, IP6
 
 _SOL_PACKET: Final = 263
 _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _FANOUT = 1, 5, 6, 10, 18
@@ -74,14 +75,17 @@ class PacketRing:
         """The block to read next; -1: look for it."""
         try:
             kind = socket.SOCK_DGRAM if interface.is_cooked else socket.SOCK_RAW
-            self.socket = socket.socket(socket.AF_PACKET, kind, 0)
+            # Python cannot bind to no interface: with a protocol from the start, the socket hears all of them.
+            protocol = 0 if interface.index else socket.htons(_ETH_P_ALL)
+            self.socket = socket.socket(socket.AF_PACKET, kind, protocol)
         except PermissionError:
             raise no_permission("packets") from None
         try:
+            attach(self.socket, NOTHING)
             self._blocks = self._make_ring(max(size_bytes // RING_BLOCK_BYTES, FEWEST_BLOCKS))
             self._memory = mmap.mmap(self.socket.fileno(), self.size_bytes)
-            attach(self.socket, NOTHING)
-            self.socket.bind(("" if interface.index == 0 else interface.name, _ETH_P_ALL))
+            if interface.index:
+                self.socket.bind((interface.name, _ETH_P_ALL))
             if promisc:
                 request = _MEMBERSHIP.pack(interface.index, _PROMISCUOUS, 0)
                 self.socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
@@ -148,7 +152,7 @@ class PacketRing:
         return False
 
     def read(self) -> list[Packet]:
-        """The packets of one block, [] if none is full or old enough."""
+        """Take the packets of one block, [] if none is full or old enough."""
         memory = self._memory
         if self._next < 0:
             self._next = self._oldest()
@@ -201,6 +205,8 @@ class PacketRing:
             data = memory[at + offset : at + offset + kept]
             if with_header:
                 protocol, hardware, kind, length, address = _SENDER.unpack_from(memory, at + _SENDER_OFFSET)
+                if data[2:4] == protocol and _begins_with_tag(protocol, data):
+                    protocol = _VLAN.to_bytes(2, "big")
                 if status & _VLAN_VALID:
                     data = tag.to_bytes(2, "big") + protocol + data
                     protocol = (tag_type if status & _VLAN_TYPE_VALID else _VLAN).to_bytes(2, "big")
@@ -224,3 +230,16 @@ class PacketRing:
         """Give socket and memory back; may be called twice."""
         self._memory.close()
         self.socket.close()
+
+
+def _begins_with_tag(protocol: bytes, data: bytes) -> bool:
+    """Whether a cooked packet begins with a VLAN id and the type of what follows.
+
+    The kernel takes off the outer tag; since Linux 6.10 it says behind an inner one, too, what follows that.
+    ``data[2:4]`` is the protocol already: in an IP packet these would be length or flow label.
+    """
+    if len(data) < 44:
+        return False
+    if protocol == IP4:
+        return data[4] >> 4 == 4 and 20 <= int.from_bytes(data[6:8], "big") <= len(data) - 4
+    return protocol == IP6 and data[4] >> 4 == 6 and int.from_bytes(data[8:10], "big") <= len(data) - 44
