@@ -46,6 +46,12 @@ SOCKET_BATCH: Final = 256
 RCVBUF_BYTES: Final = 64 << 20
 """What is asked for as receive buffer; the system grants what it allows."""
 
+RING_BLOCK_BYTES: Final = 128 << 10
+"""A block of the memory that the kernel writes captured packets to; the largest IP packet and its header fit in."""
+
+RING_BLOCK_MS: Final = 50
+"""A block that is not full is read after this. With little traffic, 512 blocks (64 MiB) last 25 s without a reader."""
+
 OUTPUT_QUEUE_BYTES: Final = 32 << 20
 """Encoded lines waiting for the reader of our output; full = receiving stops and the kernel counts."""
 

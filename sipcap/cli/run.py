@@ -14,7 +14,9 @@ from click.core import ParameterSource
 
 from sipcap.cli.listen import receive_options
 from sipcap.cli.options import age_option, common_options, drain_option, extract_options
+from sipcap.cli.packets import check_mode_options, ipip_options_of, mirror_options_of
 from sipcap.cli.store import sink_options
+from sipcap.config.keys import HEP, IPIP, MIRROR
 from sipcap.config.reading import read_settings
 from sipcap.config.settings import Override
 from sipcap.limits import HEP_PORT
@@ -56,6 +58,7 @@ _KEYS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
 _LISTENING: Final[Mapping[str, str]] = {
     "mode": "mode", "endpoints": "listen", "auth_key": "auth_key", "allow": "allow", "tls_cert": "tls_cert",
     "tls_key": "tls_key", "tls_client_ca": "tls_client_ca", "rcvbuf": "rcvbuf", "children": "children",
+    "iface": "iface", "promisc": "promisc", "bpf": "bpf", "direction": "direction",
 }  # fmt: skip
 
 _CUSTOM_FIELDS: Final = 3
@@ -98,7 +101,7 @@ SYSTEMD
 @drain_option
 @common_options
 def command(**options: Any) -> int:
-    """Receive HEP and store it, unattended.
+    """Receive HEP, or capture packets, and store the messages, unattended.
 
     Without options it hears udp:127.0.0.1:9060 and tcp:127.0.0.1:9060 and stores into sipcap.db in the working
     directory. It does what sipcap listen | sipcap store does, until it is stopped; records wait in the spool while
@@ -110,7 +113,7 @@ def command(**options: Any) -> int:
     load = partial(_load, options, _overrides(context, options), _listening(context, options))
     supervisor = Supervisor(load, stop)
     supervisor.install(reloads=options["config"] is not None)
-    if options["config"] is None and not options["endpoints"]:
+    if options["config"] is None and options["mode"] == HEP and not options["endpoints"]:
         _LOGGER.info("hearing this machine only; the network with --listen udp:0.0.0.0:%d", HEP_PORT)
     supervisor.run()
     return 0
@@ -150,8 +153,14 @@ def _listening(context: click.Context, options: Mapping[str, Any]) -> dict[str, 
         for name, key in _LISTENING.items()
         if (origin := _origin(context, name)) is not None
     }
-    endpoints = options["endpoints"]
-    if options["config"] is None and all(endpoint.protocol != "tls" for endpoint in endpoints):
+    if options["config"] is not None:
+        return found
+    check_mode_options(context)
+    if options["mode"] == MIRROR:
+        mirror_options_of(options)
+    elif options["mode"] == IPIP:
+        ipip_options_of(options)
+    elif all(endpoint.protocol != "tls" for endpoint in options["endpoints"]):
         for name in ("tls_cert", "tls_key", "tls_client_ca"):
             if options[name] is not None:
                 _LOGGER.warning("--%s has no effect without --listen tls:HOST:PORT", name.replace("_", "-"))

@@ -40,7 +40,8 @@ def listeners_of(ini: IniFile, main: Overrides, overrides: Overrides) -> list[Fo
     found = [_listener(ini, section, main, overrides, f"{ini.path}:{section.line}") for section in ini.of_kind(LISTEN)]
     found += [_added(key, mode, main, overrides) for key, mode in _ADDED.items() if main[key].value]
     if not found:
-        usual = {"listen": Override(_OF_THIS_MACHINE, DEFAULT), **overrides}
+        is_hep = "mode" not in overrides or overrides["mode"].value == HEP
+        usual = {"listen": Override(_OF_THIS_MACHINE if is_hep else (), DEFAULT), **overrides}
         found = [_listener(ini, Section(f"{LISTEN}:{HEP}", 0), main, usual, DEFAULT)]
     _check_names(ini, found)
     return found
@@ -88,8 +89,6 @@ def _check(ini: IniFile, section: Section, mode: str) -> None:
     for key, value in section.values.items():
         if key in useless or (mode == IPIP and key == "promisc"):
             raise ini.error(value.line, f"[{section.name}] {key} has no meaning with mode = {mode}")
-    if mode == MIRROR and "iface" not in section.values:
-        raise ini.error(section.line, f"[{section.name}] iface is missing: which interface to look at")
 
 
 def _added(key: str, mode: str, main: Overrides, overrides: Overrides) -> Found:
@@ -106,8 +105,6 @@ def _added(key: str, mode: str, main: Overrides, overrides: Overrides) -> Found:
         found["iface"] = main["raw_interface"]
         if mode == MIRROR:
             found["promisc"] = main["promiscuous_on"]
-            if not main["raw_interface"].value:
-                raise CannotStart(f"{origin}: {key} needs raw_interface: which interface to look at")
         if main["raw_moni_bpf_on"].value and mode == MIRROR:
             found["bpf"] = Override("auto", main["raw_moni_bpf_on"].origin)
     found["children"] = main["raw_sock_children"]
@@ -117,6 +114,10 @@ def _added(key: str, mode: str, main: Overrides, overrides: Overrides) -> Found:
 def _made(name: str, found: Mapping[str, Override], origin: str) -> Found:
     fields: dict[str, Any] = {key: value for key, (value, _) in found.items() if key != "listen"}
     listener = Listener(name=name, endpoints=found["listen"].value, origin=origin, **fields)
+    if listener.promisc and listener.iface in ("", "any"):
+        raise CannotStart(f"{origin}: listener {name}: promisc needs iface: it is for one interface")
+    if listener.bpf == "auto" and not ports_of(listener.endpoints):
+        raise CannotStart(f"{origin}: listener {name}: bpf = auto follows from the ports of listen: there are none")
     entries = []
     for key, (value, came_from) in found.items():
         shown = values.joined(value) if key == "listen" else LISTEN_KEYS[key].shown(value)
@@ -131,3 +132,10 @@ def _check_names(ini: IniFile, found: Sequence[Found]) -> None:
         if listener.name in seen:
             raise CannotStart(f"{listener.origin}: a listener called {listener.name} is in {ini.path} already")
         seen.add(listener.name)
+
+
+def ports_of(endpoints: Sequence[Endpoint]) -> list[range]:
+    """The ports that SIP has in captured packets; none if an endpoint leaves them open."""
+    if any(endpoint.last_port == 0 for endpoint in endpoints):
+        return []
+    return [range(endpoint.port, endpoint.last_port + 1) for endpoint in endpoints]

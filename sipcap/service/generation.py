@@ -71,13 +71,16 @@ class Generation:
         self._silence_s = WORKER_SILENCE_S + 2 * plan.settings.hook_timeout
         self._patient = patient
         self._until_s = float("inf")
-        self._orders = mmap(-1, 1)  # 1 = successors go on with our sockets
+        self._orders = mmap(-1, len(plan.settings.listeners))  # 1 = successors go on with that one's sockets
         self._ends: list[End] = []
         self._life_read, self._life_write = self._pipe()
         reading, self._captured = self._pipe(_PIPE_BYTES)
         self._pipes = [reading]
         self._turnstile = SharedTurnstile(self._captured.fd)
-        self._groups = [self._group(listener, sources[listener.name]) for listener in plan.settings.listeners]
+        self._groups = [
+            self._group(place, listener, sources[listener.name])
+            for place, listener in enumerate(plan.settings.listeners)
+        ]
         self._sorter: Slot | None = None
         self._sorted: list[End] = []
         databases = plan.groups()
@@ -122,13 +125,13 @@ class Generation:
             if other is not source:
                 other.close()
 
-    def _line(self) -> Lifeline:
-        return Lifeline(self._life_read.fd, self._drain_s, lambda: bool(self._orders[0]))
+    def _line(self, place: int = 0) -> Lifeline:
+        return Lifeline(self._life_read.fd, self._drain_s, lambda: bool(self._orders[place]))
 
-    def _group(self, listener: Listener, source: LiveSource) -> Group:
+    def _group(self, place: int, listener: Listener, source: LiveSource) -> Group:
         def body(child: Child) -> int:
             return capture_body(
-                child, self.plan, source, self._captured.fd, self._turnstile, self._line(), self._world.switches
+                child, self.plan, source, self._captured.fd, self._turnstile, self._line(place), self._world.switches
             )
 
         slots = [
@@ -243,11 +246,16 @@ class Generation:
                 slot.kill()
                 slot.child.pulse.beat()
 
-    def retire(self, *, hand_over: bool) -> None:
-        """Tell all processes to drain and end; with ``hand_over`` others go on with the same sockets."""
+    def retire(self, hand_over: Callable[[LiveSource], bool] = lambda _: False) -> None:
+        """Tell all processes to drain and end.
+
+        Args:
+            hand_over: whether others go on with a source's sockets.
+        """
         if self.is_retiring:
             return
-        self._orders[0] = hand_over
+        for place, group in enumerate(self._groups):
+            self._orders[place] = hand_over(group.source)
         self._until_s = time.monotonic() + self._drain_s
         self._life_write.close()
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 
-from sipcap.config.keys import HEP
+from sipcap.config.keys import HEP, IPIP, MIRROR
+from sipcap.config.listeners import ports_of
 from sipcap.config.settings import Listener
-from sipcap.errors import CannotStart
 from sipcap.service.sockets import SocketPool
 from sipcap.sources.base import LiveSource
 from sipcap.sources.hep import HepOptions, HepSource
+from sipcap.sources.interfaces import ANY
+from sipcap.sources.ipip import IpipOptions, IpipSource
+from sipcap.sources.mirror import MirrorOptions, MirrorSource
 
 
 def source_of(listener: Listener, pool: SocketPool, drain_s: float) -> LiveSource:
@@ -19,12 +22,22 @@ def source_of(listener: Listener, pool: SocketPool, drain_s: float) -> LiveSourc
         listener: what is captured.
         pool: has the sockets that are there already.
         drain_s: how long a stopped service may go on; half of it is for what waits in the kernel.
-
-    Raises:
-        CannotStart: this version cannot capture in that mode.
     """
-    if listener.mode != HEP:
-        raise CannotStart(f"{listener.origin}: mode {listener.mode} is not in this version")
+    if listener.mode == MIRROR:
+        return MirrorSource(
+            MirrorOptions(
+                listener.iface or ANY, ports_of(listener.endpoints), listener.bpf or None, listener.promisc,
+                listener.direction, listener.children, listener.rcvbuf, drain_s / 2,
+            )
+        )  # fmt: skip
+    if listener.mode == IPIP:
+        hosts = [endpoint.host for endpoint in listener.endpoints]
+        iface = listener.iface if listener.iface != ANY else ""
+        return IpipSource(
+            IpipOptions(
+                hosts, ports_of(listener.endpoints), iface or None, listener.children, listener.rcvbuf, drain_s / 2
+            )
+        )
     return HepSource(
         HepOptions(
             listener.endpoints,

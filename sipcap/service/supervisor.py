@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -118,6 +118,7 @@ class Supervisor:
                 if found is not None and keeps_its_source(listener) and found[0] == listener:
                     sources[listener.name] = found[1]
                     continue
+                _check_overlap(listener, before)
                 source = source_of(listener, self._pool, plan.settings.drain_timeout)
                 source.open()
                 made.append(source)
@@ -190,7 +191,7 @@ class Supervisor:
     def _end(self) -> None:
         """Let everything drain, within the time there is."""
         self._notifier.send("STOPPING=1", "STATUS=storing what was received")
-        self._retire(self._generation, hand_over=False)
+        self._retire(self._generation)
         while self._retiring:
             try:
                 self._tend_retiring()
@@ -199,8 +200,10 @@ class Supervisor:
             time.sleep(_LOOK_S / 5)
             self._notifier.live()
 
-    def _retire(self, generation: Generation, *, hand_over: bool) -> None:
-        generation.retire(hand_over=hand_over)
+    def _retire(self, generation: Generation, others: Iterable[LiveSource] = ()) -> None:
+        """Let a generation end; the others are the sources of who goes on."""
+        kept = list(others)
+        generation.retire(lambda source: bool(kept) if isinstance(source, HepSource) else source in kept)
         with self._lock:
             self._retiring.append(generation)
 
@@ -279,19 +282,24 @@ class Supervisor:
         try:
             new.start(lambda: self._stop.requested, held)
         except CannotStart:
-            self._retire(new, hand_over=True)
+            self._note_kept(sources)
+            self._retire(new, old_sources.values())
             self._forget(sources, old_sources)
             self._pool.roll_back()
             raise
         self._pool.commit()
-        names = self._pool.names()
-        for source in old_sources.values():
-            if isinstance(source, HepSource):
-                source.note_kept(names)
+        self._note_kept(old_sources)
         with self._lock:
             self._plan, self._sources, self._generation = plan, sources, new
-        self._retire(old, hand_over=True)
+        self._retire(old, sources.values())
         self._forget(old_sources, sources)
+
+    def _note_kept(self, sources: dict[str, LiveSource]) -> None:
+        """Let processes that shall hand over know which sockets others go on with."""
+        names = self._pool.names()
+        for source in sources.values():
+            if isinstance(source, HepSource):
+                source.note_kept(names)
 
     def _forget(self, sources: dict[str, LiveSource], others: dict[str, LiveSource]) -> None:
         """Close sources that are not among the others; processes that still use them have copies."""
@@ -353,6 +361,13 @@ class Supervisor:
             **generation.stats(),
             "errors": self._errors.merged(slot.values.get("errors", []) for slot in generation.slots),
         }
+
+
+def _check_overlap(listener: Listener, before: dict[str, tuple[Listener, LiveSource]]) -> None:
+    """Refuse what two generations of processes would capture at the same time, every packet twice."""
+    for other, _ in before.values():
+        if keeps_its_source(listener) and (other.mode, other.iface) == (listener.mode, listener.iface):
+            raise CannotStart(f"{listener.origin}: listener {listener.name} cannot change without a restart")
 
 
 class _Answer:
