@@ -76,7 +76,7 @@ class MysqlDriver(Driver):
         self._loads = False
         self._insert_only: set[str] = set()
         self._not_delayed: set[str] = set()
-        self._told = False
+        self._told = self._told_plain = False
 
     @property
     def connected(self) -> bool:
@@ -167,6 +167,8 @@ class MysqlDriver(Driver):
 
     def store(self, loads: Sequence[Load], tally: Tally) -> None:
         """See Driver."""
+        if self.is_delayed:
+            self._tell_of_transactions(loads)
         if self._loads and all(each.table.transactional and each.table.name not in self._insert_only for each in loads):
             self._query("SAVEPOINT sipcap")
             inexact = self._load_all(loads, tally)
@@ -185,6 +187,7 @@ class MysqlDriver(Driver):
         """Insert the rows of one table, delayed if that is wanted and its engine takes it."""
         name, text = load.table.name, RowText(load.table.shape)
         is_delayed = self.is_delayed and not load.table.transactional and name not in self._not_delayed
+        before = tally.truncated, tally.sanitised
         for statement in text.insert_statements(name, load.values(tally), self._max_packet, is_delayed=is_delayed):
             try:
                 self._live().query(statement)
@@ -192,12 +195,20 @@ class MysqlDriver(Driver):
                 if not is_delayed or _code(error) != _NOT_DELAYED:
                     raise
                 self._not_delayed.add(name)
-                self._tell_plain(f"table {name}")
+                self._tell_plain(name)
+                tally.truncated, tally.sanitised = before
                 self._insert(load, tally)  # the first statement was refused: nothing is stored twice
                 return
 
-    def _tell_plain(self, what: str) -> None:
-        _LOGGER.info("%s does not take INSERT DELAYED: --insert-mode plain", what)
+    def _tell_of_transactions(self, loads: Sequence[Load]) -> None:
+        """Say once, of the first table that has transactions, that these do without; the others are like it."""
+        name = next((load.table.name for load in loads if load.table.transactional), None)
+        if name is not None and not self._told_plain:
+            self._told_plain = True
+            self._tell_plain(name)
+
+    def _tell_plain(self, name: str) -> None:
+        _LOGGER.info("%s: table %s does not take INSERT DELAYED: --insert-mode plain", self.place, name)
 
     def _load_all(self, loads: Sequence[Load], tally: Tally) -> set[str]:
         """Load rows; returns the table whose rows are not all stored as they are, if there is one."""
