@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -40,7 +41,9 @@ _LEAST = 1_000
 def server(request: pytest.FixtureRequest, kamailio_here: None) -> Iterator[DatabaseServer]:
     """Each server, with Kamailio's driver for it."""
     if not kamailio.has_driver(DRIVERS[request.param]):
-        pytest.fail(f"Kamailio's db_{DRIVERS[request.param]} is needed")
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"Kamailio's db_{DRIVERS[request.param]} is needed in CI")
+        pytest.skip(f"Kamailio's db_{DRIVERS[request.param]} is not here")
     found: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
     if not found.is_private:
         pytest.skip("its time zone is not ours to set")
