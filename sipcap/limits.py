@@ -61,6 +61,12 @@ OUTPUT_WRITE_BYTES: Final = 1 << 20
 READ_AHEAD_BYTES: Final = 8 << 20
 """Input that ``store`` reads while a batch is being written: about one batch (design 1.4, ``plain``)."""
 
+BATCH_CHARACTERS: Final = 64 << 20
+"""What batches that wait to be written were read from: 2,000 of a megabyte, or of a line's 8, would fill the memory."""
+
+ASYNC_BATCHES: Final = 16
+"""Batches on their way in ``--insert-mode async``: about 60 MB of usual messages, seconds of a slow database."""
+
 DRAIN_TIMEOUT_S: Final = 10.0
 """How long a stopped command goes on with what it has already taken in (design 1.1)."""
 

@@ -18,8 +18,8 @@ LAYERS = (
     ("wire",),
     ("record", "extract", "ndjson", "schemas"),
     (
-        "sources", "sinks", "routing", "modes", "config", "batching", "deadletter", "spool", "recovering", "outlet",
-        "inlet", "workers", "routes", "hooks", "hook_runner", "forwarding", "reporting",
+        "sources", "sinks", "routing", "modes", "config", "batching", "writing", "backlog", "deadletter", "spool",
+        "recovering", "outlet", "inlet", "workers", "routes", "hooks", "hook_runner", "forwarding", "reporting",
     ),
     ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
     ("upkeep", "calls", "service", "exporting"),

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from sipcap.batching import Batcher
-from sipcap.counters import Counters
+from sipcap.counters import COUNTING, Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import SipcapError, Unwritten
 from sipcap.lanes import Lane
@@ -45,16 +45,18 @@ class Lifeline:
     """
 
     def __init__(self, fd: int, drain_s: float, hands_over: Callable[[], bool] = lambda: False) -> None:
-        self._poller = select.poll()
-        self._poller.register(fd, select.POLLIN)
+        self._fd = fd
         self._drain_s = drain_s
         self._until_s = 0.0
         self.hands_over = hands_over
 
     def has_ended(self) -> bool:
         """Whether it is time to drain."""
-        if not self._until_s and self._poller.poll(0):
-            self._until_s = time.monotonic() + self._drain_s
+        if not self._until_s:
+            poller = select.poll()  # each time anew: one is for one thread
+            poller.register(self._fd, select.POLLIN)
+            if poller.poll(0):
+                self._until_s = time.monotonic() + self._drain_s
         return self._until_s > 0
 
     def is_over(self) -> bool:
@@ -91,7 +93,8 @@ class _Publisher:
             if now_s >= self._state_s:
                 self._state_s = now_s + _STATE_S
                 self._known = self._state()
-            self._child.publish(counters, **self._known)
+            with COUNTING:
+                self._child.publish(counters, **self._known)
 
 
 def capture_body(
@@ -200,10 +203,10 @@ def store_body(
         def lane_of(mode: CaptureMode, *, at_once: bool) -> Lane:
             connect = partial(plan.connect, mode, budget)
             sink = WatchedSink(connect() if at_once else DeferredSink(connect), state)
-            sinks.callback(sink.close)
             own_letters = letters.of_mode(mode.name) if letters is not None else None
             place = places.get(mode.name)
-            batcher = Batcher(sink, plan.batches(), counters, own_letters, stopping, place)
+            batcher = Batcher(sink, plan.batches(), counters, own_letters, line.is_over, place)
+            sinks.callback(batcher.close)
             return Lane(mode.name, plan.router(mode), batcher)
 
         others = {mode.name: partial(lane_of, mode, at_once=False) for mode in modes[1:]}
@@ -221,7 +224,8 @@ def store_body(
         try:
             store.read(reading, "capture", stopping)
         finally:
-            child.publish(counters, unwritten=store.unwritten)
+            with COUNTING:
+                child.publish(counters, unwritten=store.unwritten)
     if store.unwritten:
         raise Unwritten(f"{store.unwritten} record(s) remain unwritten")
     return 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from sipcap.batching import BatchOptions
+from sipcap.batching import INSERT_MODES, BatchOptions, batches_ahead
 from sipcap.config.settings import DEFAULT, Settings
 from sipcap.errors import CannotStart
 from sipcap.hooks import load_hook
@@ -81,7 +81,10 @@ class Plan:
     def connect(self, mode: CaptureMode, budget: Budget) -> Sink:
         """Open the database of a mode; raises CannotStart."""
         try:
-            return open_sink(mode.db_url, create=self.create, schema=self.settings.schema, budget=budget)
+            return open_sink(
+                mode.db_url, create=self.create, schema=self.settings.schema, budget=budget,
+                is_delayed=self._insert_mode == "delayed", columns=self.settings.columns,
+            )  # fmt: skip
         except CannotStart as error:
             raise CannotStart(str(error).replace("--db-url", self.source(mode))) from None
 
@@ -98,7 +101,14 @@ class Plan:
         retries: int | None = settings.insert_retries
         if self.spool_path() is None and not settings.is_set("insert_retries"):
             retries = None
-        return BatchOptions(settings.batch_size, settings.batch_interval, retries, settings.insert_retry_timeout)
+        return BatchOptions(
+            settings.batch_size, settings.batch_interval, retries, settings.insert_retry_timeout,
+            batches_ahead(self._insert_mode),
+        )  # fmt: skip
+
+    @property
+    def _insert_mode(self) -> str:
+        return INSERT_MODES[self.settings.db_insert_mode]
 
     def spool_path(self) -> Path | None:
         """Where records wait while a database is away; None = nowhere."""

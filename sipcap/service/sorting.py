@@ -50,9 +50,13 @@ class Handing:
         if self._size == 1:
             self.due_s = time.monotonic() + FLUSH_INTERVAL_S / 2
         if self._size >= _MOST:
-            self.flush()
+            self.send()
 
     def flush(self) -> None:
+        """Hand on what was added, as ``send``."""
+        self.send()
+
+    def send(self) -> None:
         """Hand on what was added; wait while there is no room."""
         tables, self._tables, self._size = self._tables, {}, 0
         self.due_s = float("inf")
@@ -72,6 +76,11 @@ class Handing:
     def recover(self) -> bool:
         """Nothing waits here."""
         return False
+
+    @property
+    def pending(self) -> int:
+        """Records that were added and not handed on."""
+        return self._size
 
     def take_in(self, batch_id: str, tables: Part) -> None:
         """Nothing comes here from a spool."""

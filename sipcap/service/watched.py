@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sipcap.errors import SinkError
-from sipcap.sinks.base import Adjusted, Row, Sink
+from sipcap.sinks.base import Adjusted, Interruptible, Row, Sink
 
 
 class StoreState:
@@ -38,3 +38,9 @@ class WatchedSink:
             raise
         self._state.is_up = True
         return adjusted
+
+    def interrupt(self) -> None:
+        """End a write that does not come back; see Interruptible."""
+        sink: object = self._sink
+        if isinstance(sink, Interruptible):
+            sink.interrupt()
