@@ -46,6 +46,12 @@ SOCKET_BATCH: Final = 256
 RCVBUF_BYTES: Final = 64 << 20
 """What is asked for as receive buffer; the system grants what it allows."""
 
+RING_BLOCK_BYTES: Final = 128 << 10
+"""A block of the memory that the kernel writes captured packets to; the largest IP packet and its header fit in."""
+
+RING_BLOCK_MS: Final = 50
+"""A block that is not full is read after this. With little traffic, 512 blocks (64 MiB) last 25 s without a reader."""
+
 OUTPUT_QUEUE_BYTES: Final = 32 << 20
 """Encoded lines waiting for the reader of our output; full = receiving stops and the kernel counts."""
 
@@ -54,6 +60,12 @@ OUTPUT_WRITE_BYTES: Final = 1 << 20
 
 READ_AHEAD_BYTES: Final = 8 << 20
 """Input that ``store`` reads while a batch is being written: about one batch (design 1.4, ``plain``)."""
+
+BATCH_CHARACTERS: Final = 64 << 20
+"""What batches that wait to be written were read from: 2,000 of a megabyte, or of a line's 8, would fill the memory."""
+
+ASYNC_BATCHES: Final = 16
+"""Batches on their way in ``--insert-mode async``: about 60 MB of usual messages, seconds of a slow database."""
 
 DRAIN_TIMEOUT_S: Final = 10.0
 """How long a stopped command goes on with what it has already taken in (design 1.1)."""
@@ -81,6 +93,24 @@ BATCH_LEDGER_KEEP_S: Final = 86_400
 
 SPOOL_BYTES: Final = 1 << 30
 """What the spool takes of the disk at most (design 1.7): minutes of a large site, a day of a small one."""
+
+DEAD_LETTER_BYTES: Final = 1 << 30
+"""What the dead-letter file of a service takes of the disk at most (design 1.7)."""
+
+MAX_CHILDREN: Final = 64
+"""Processes of one listener; more than cores are of no use."""
+
+RESTART_PAUSE_S: Final = 10.0
+"""Between two starts of a process of the service that ends again and again; the first pause is a hundredth."""
+
+RESTART_STEADY_S: Final = 60.0
+"""A process that has run for so long is started again as if it were the first time."""
+
+WORKER_SILENCE_S: Final = 10.0
+"""A worker that is silent for this long, and what its hook may take besides, is killed: else it speaks every 0.1 s."""
+
+KEPT_ERRORS: Final = 20
+"""Latest warnings of a process that a service shows: a screenful."""
 
 FILE_LOCK_S: Final = 10.0
 """How long a process waits for another that writes files in the same folder before a batch counts as failed."""
@@ -117,6 +147,33 @@ SEARCH_WINDOW_ROWS: Final = 8_192
 
 SEARCH_KEYS: Final = 100_000
 """Matching rows that one statement finds: 1.6 MB of keys. More of one moment, or of one user, come in turns."""
+
+MAX_EXPORT_CONNECTIONS: Final = 65_536
+"""Connections whose sequence numbers ``export`` remembers: 30 MB; one that was forgotten begins again."""
+
+MAX_ROUTED_VALUE: Final = 1_024
+"""Characters of a header's value that a route's regular expression sees: Python's search may need their square."""
+
+HOOK_TIMEOUT_S: Final = 5.0
+"""How long a hook may think about one message (design 1.7)."""
+
+HOOK_HANG_S: Final = 5.0
+"""A hook that is still there so long after its time was over cannot be ended, and costs its process."""
+
+SLOW_HOOK_S: Final = 0.1
+"""A hook that takes longer for one message is named in the log: meanwhile, 1,000 more may have come."""
+
+FORWARD_QUEUE_BYTES: Final = 16 << 20
+"""Packets that wait for one collector: some seconds of a large site, in each capturing process."""
+
+FORWARD_CONNECT_S: Final = 5.0
+"""How long a collector has to accept a connection."""
+
+FORWARD_RETRY_S: Final = 1.0
+"""A collector that cannot be reached is tried again this often."""
+
+FORWARD_DRAIN_S: Final = 2.0
+"""What waits for collectors when a capture ends is sent within this, for all of them together."""
 
 CONTROL_CONNECTIONS: Final = 64
 """Clients at one control or metrics socket at a time; a further one takes the place of who was silent longest."""

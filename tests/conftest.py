@@ -57,7 +57,7 @@ def run_sipcap(
         input=stdin,
         capture_output=True,
         cwd=folder,
-        env=environment(env),
+        env=environment({"XDG_STATE_HOME": str(folder / ".state"), **(env or {})}),
         timeout=timeout_s,
         check=False,
     )

@@ -98,7 +98,7 @@ def run(source: ListSource, pipe: Pipe, *, stopping: Callable[[], bool] = lambda
     """Capture with the default extraction."""
     on_tick = options.get("on_tick")
     assert on_tick is None or callable(on_tick)
-    capture(source, ExtractOptions().extractor(), pipe.outlet, encode_records, stopping=stopping, on_tick=on_tick)
+    capture(source, ExtractOptions(), pipe.outlet, encode_records, stopping=stopping, on_tick=on_tick)
 
 
 @pytest.fixture

@@ -146,6 +146,8 @@ def _check(options: dict[str, Any]) -> None:
         raise click.BadParameter("HEP is sent over udp: or tcp: only", param_hint="--to")
     elif endpoint.protocol == "tcp" and version < 3:
         raise click.BadParameter("tcp: takes version 3 only, 1 and 2 have no length", param_hint="--hep-version")
+    if endpoint is not None and options["hook"] is not None:
+        raise click.UsageError("--hook is asked about records, and --to sends none")
     if endpoint is not None and version < 3 and options["auth_key"] is not None:
         _LOGGER.warning("--auth-key has no effect with --hep-version %d", version)
     if options["rate"] is not None and options["speed"] is not None:
@@ -159,7 +161,7 @@ def _check(options: dict[str, Any]) -> None:
 
 def _write(source: PcapSource, stopping: ReplayStop, options: dict[str, Any]) -> bool:
     """Write records to stdout; returns whether its reader went away."""
-    extractor = extract_options_of(options).extractor()
+    extracting = extract_options_of(options)
     outlet = Outlet(sys.stdout.fileno(), source.stats)
     messages = Restamped(source) if options["now"] else source
     source.open()
@@ -167,7 +169,7 @@ def _write(source: PcapSource, stopping: ReplayStop, options: dict[str, Any]) ->
     with ReplayProgress(source, options["files"], options["loop"], shown=not sys.stdout.isatty()) as progress:
         replay_to_output(
             messages,
-            extractor,
+            extracting,
             outlet,
             encoder_for(options["output_format"]),
             stopping=stopping,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
-from sipcap.wire.hep import decode_datagram, looks_like_hep
+from sipcap.wire.hep import attach_frames, decode_datagram, looks_like_hep
 from sipcap.wire.link import LinkType
 from sipcap.wire.message import Message
 from sipcap.wire.packet import Datagram, decode_packet, message_of
@@ -40,7 +40,7 @@ class PacketDecoder:
         ports: SIP is what has one of these ports; None: what looks like SIP.
     """
 
-    def __init__(self, stats: Counters, skipped: Counter[str], ports: range | None = None) -> None:
+    def __init__(self, stats: Counters, skipped: Counter[str], ports: Container[int] | None = None) -> None:
         self._stats = stats
         self._skipped = skipped
         self._ports = ports
@@ -98,6 +98,7 @@ class PacketDecoder:
         except DecodeError as error:
             stats.received += 1
             stats.rejected[error.reason] += 1
+        attach_frames(datagram.payload, inner)
         ports = self._ports
         for message in inner:
             message.ts_us = message.ts_us or ts_us
@@ -113,6 +114,6 @@ class PacketDecoder:
                 stats.filtered["ports"] += 1
 
 
-def _is_on(ports: range, datagram: Datagram) -> bool:
+def _is_on(ports: Container[int], datagram: Datagram) -> bool:
     """Whether a datagram is SIP by its ports; one that only keeps a NAT binding open is no message."""
     return (datagram.source_port in ports or datagram.destination_port in ports) and not is_keep_alive(datagram.payload)
