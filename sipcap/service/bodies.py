@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final, cast
 
+from sipcap.activity import Activity
 from sipcap.batching import Batcher
 from sipcap.counters import COUNTING, Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import SipcapError, Unwritten
 from sipcap.lanes import Lane
+from sipcap.latency import Histogram
 from sipcap.limits import FLUSH_INTERVAL_S
 from sipcap.modes import CaptureMode
 from sipcap.ndjson import encode_records
 from sipcap.outlet import Outlet, SharedTurnstile
 from sipcap.pipeline import capture
+from sipcap.record import Record
 from sipcap.service.accounting import added
 from sipcap.service.plan import Plan
 from sipcap.service.slot import Child
 from sipcap.service.sorting import Handing
-from sipcap.service.watched import StoreState, WatchedSink
+from sipcap.service.watched import ModeState, TimedBatcher, WatchedSink
 from sipcap.shared import Switches
 from sipcap.sinks.budget import Budget
 from sipcap.sinks.deferred import DeferredSink
 from sipcap.sources.base import LiveSource
-from sipcap.spool import Spool, SpoolPlace
+from sipcap.spool import Spool
 from sipcap.storing import Store
 
 _STATE_S: Final = 1.0  # between two looks at the spool
-_SAMPLE: Final = 1_000
 
 
 class Lifeline:
@@ -70,7 +72,7 @@ class Lifeline:
 
 
 class _Publisher:
-    """Publishes counters when they have changed, and ten times a second."""
+    """Publishes counters when something was stored and ten times a second, and what else is known once a second."""
 
     def __init__(
         self, child: Child, counters: Callable[[], Counters], state: Callable[[], dict[str, Any]] = dict
@@ -84,7 +86,8 @@ class _Publisher:
         self._settled = -1
 
     def __call__(self) -> None:
-        counters = self._counters()
+        with COUNTING:
+            counters = self._counters()
         now_s = time.monotonic()
         settled = counters.stored + counters.reported + counters.spooled + counters.dead_letter
         if now_s >= self._next_s or settled != self._settled:
@@ -93,8 +96,13 @@ class _Publisher:
             if now_s >= self._state_s:
                 self._state_s = now_s + _STATE_S
                 self._known = self._state()
-            with COUNTING:
-                self._child.publish(counters, **self._known)
+            self._child.publish(counters, **self._known)
+
+    def finally_with(self, **more: Any) -> None:
+        """Publish the last values."""
+        with COUNTING:
+            counters = self._counters()
+        self._child.publish(counters, **self._state(), **more)
 
 
 def capture_body(
@@ -104,16 +112,21 @@ def capture_body(
     """Capture until the lifeline ends; then give on what was taken in, within the time to drain."""
     source.enter_worker(child.index)
     counters = source.stats
+    activity = Activity()
     outlet = Outlet(output, counters, turnstile)
     outlet.start()
-    next_s = 0.0
+    next_s = next_state_s = 0.0
+    known: dict[str, Any] = {}
 
     def publish() -> None:
-        nonlocal next_s
+        nonlocal next_s, next_state_s, known
         now_s = time.monotonic()
         if now_s >= next_s:
             next_s = now_s + FLUSH_INTERVAL_S
-            child.publish(counters)
+            if now_s >= next_state_s:
+                next_state_s = now_s + _STATE_S
+                known = {"activity": activity.as_dict()}
+            child.publish(counters, **known)
 
     def stopping() -> bool:
         if not line.has_ended():
@@ -122,12 +135,18 @@ def capture_body(
             source.hand_over()
         return True
 
+    def encode(records: Sequence[Record]) -> bytes:
+        activity.count(records)
+        return encode_records(records)
+
     options = plan.extraction()
     child.publish(counters)
-    capture(source, options, outlet, encode_records, stopping=stopping, on_tick=publish, switch=switches.is_on)
-    source.close()
-    outlet.close(line.left_s)
-    child.publish(counters)
+    try:
+        capture(source, options, outlet, encode, stopping=stopping, on_tick=publish, switch=switches.is_on)
+    finally:
+        source.close()
+        outlet.close(line.left_s)
+        child.publish(counters, activity=activity.as_dict())
     return 0 if line.has_ended() and outlet.failure is None else SipcapError.exit_code
 
 
@@ -185,14 +204,23 @@ def store_body(
         patient: a database that cannot be used now is one that is away; else it ends this process.
     """
     settings = plan.settings
-    counters = Counters()
+    taken = Counters()
     path = plan.spool_path()
     spool = Spool(path, settings.spool_max) if path is not None else None
     letters = DeadLetterFile(settings.dead_letter, max_bytes=settings.dead_letter_max) if settings.dead_letter else None
     budget = Budget()
-    state = StoreState()
-    places = {mode.name: plan.place(spool, mode) for mode in modes} if spool is not None else {}
-    publish = _Publisher(child, lambda: counters, lambda: {"database_up": state.is_up, **_waiting(places.values())})
+    batch, database = Histogram(), Histogram()
+    places = {mode.name: plan.place(spool, mode) if spool is not None else None for mode in modes}
+    states = {name: ModeState(place, settings.spool_max) for name, place in places.items()}
+    batches = plan.batches()
+    publish = _Publisher(
+        child,
+        lambda: added([taken, *(state.counters for state in states.values())]),
+        lambda: {
+            "latency": {"batch_s": batch.as_dict(), "database_s": database.as_dict()},
+            "modes": {name: state.as_dict() for name, state in states.items()},
+        },
+    )
 
     def stopping() -> bool:
         publish()
@@ -201,22 +229,25 @@ def store_body(
     with ExitStack() as sinks:
 
         def lane_of(mode: CaptureMode, *, at_once: bool) -> Lane:
+            state = states[mode.name]
             connect = partial(plan.connect, mode, budget)
-            sink = WatchedSink(connect() if at_once else DeferredSink(connect), state)
+            sink = WatchedSink(connect() if at_once else DeferredSink(connect), state, batch, database)
             own_letters = letters.of_mode(mode.name) if letters is not None else None
-            place = places.get(mode.name)
-            batcher = Batcher(sink, plan.batches(), counters, own_letters, line.is_over, place)
-            sinks.callback(batcher.close)
-            return Lane(mode.name, plan.router(mode), batcher)
+            state.batcher = TimedBatcher(
+                state, batches.interval_s, sink, batches, state.counters, own_letters, line.is_over, places[mode.name]
+            )
+            sinks.callback(state.batcher.close)
+            return Lane(mode.name, plan.router(mode), state.batcher)
 
         others = {mode.name: partial(lane_of, mode, at_once=False) for mode in modes[1:]}
         own = lane_of(modes[0], at_once=not (patient or plan.is_idle(modes[0])))
         is_alone = len(modes) == len(settings.modes)  # else records come sorted, and name their mode and table
         store = Store(
-            own, counters, others=others or None, routes=plan.routes() if is_alone else None, switch=switches.is_on
+            own, taken, others=others or None, routes=plan.routes() if is_alone else None, switch=switches.is_on
         )
         for name in others:
-            if name in places and places[name].segments:
+            place = places[name]
+            if place is not None and place.segments:
                 store.enter(name)
         if spool is not None and is_alone and not child.restarts:
             spool.report_strangers()
@@ -224,20 +255,8 @@ def store_body(
         try:
             store.read(reading, "capture", stopping)
         finally:
-            with COUNTING:
-                child.publish(counters, unwritten=store.unwritten)
-    if store.unwritten:
-        raise Unwritten(f"{store.unwritten} record(s) remain unwritten")
+            unwritten = sum(state.batcher.unwritten for state in states.values() if state.batcher is not None)
+            publish.finally_with(unwritten=unwritten)
+    if unwritten:
+        raise Unwritten(f"{unwritten} record(s) remain unwritten")
     return 0
-
-
-def _waiting(places: Iterable[SpoolPlace]) -> dict[str, int]:
-    """What waits in the spool for a database."""
-    segments = [segment for place in places for segment in place.segments]
-    size = looked_at = 0
-    for segment in segments[:_SAMPLE]:  # of a spool with very many files, the first ones tell how large they are
-        with suppress(OSError):  # it was stored just now
-            size += segment.path.stat().st_size
-            looked_at += 1
-    size = size * len(segments) // looked_at if looked_at else 0
-    return {"spool_records": sum(segment.records for segment in segments), "spool_bytes": size}

@@ -21,6 +21,7 @@ from sipcap.service.accounting import added, joined, lose_pending
 from sipcap.service.bodies import Lifeline, capture_body, sort_body, store_body
 from sipcap.service.plan import Plan
 from sipcap.service.slot import Child, Descriptors, End, Slot
+from sipcap.service.tally import ModeTally, Tally
 from sipcap.shared import Switches
 from sipcap.sources.base import LiveSource
 
@@ -167,11 +168,6 @@ class Generation:
         return self._groups
 
     @property
-    def stores(self) -> list[Slot]:
-        """The storing processes, as ``plan.groups``."""
-        return self._stores
-
-    @property
     def _storing(self) -> list[Slot]:
         return [*([self._sorter] if self._sorter is not None else []), *self._stores]
 
@@ -314,27 +310,17 @@ class Generation:
 
     # Counting
 
-    def stats(self) -> dict[str, Any]:
-        """``listeners`` and ``stores`` as Controller describes them."""
-        return {
-            "listeners": [_state_of_listener(group) for group in self._groups],
-            "stores": [self._state_of_store(place) for place in range(len(self._stores))],
-        }
+    def listeners(self) -> list[dict[str, Any]]:
+        """The ``listeners`` of Controller."""
+        return [_state_of_listener(group) for group in self._groups]
 
-    def _state_of_store(self, place: int) -> dict[str, Any]:
-        slot = self._stores[place]
-        values, total = slot.values, slot.total()
-        return {
-            "mode": self.plan.groups()[place][0].name,
-            "modes": [mode.name for mode in self.plan.groups()[place]],
-            "counters": total.as_dict(),
-            "queue": total.pending,
-            "spool_bytes": values.get("spool_bytes", 0),
-            "spool_records": values.get("spool_records", 0),
-            "database_up": values.get("database_up", False),
-            "pid": slot.pid,
-            "restarts": slot.restarts,
-        }
+    def stores(self, tally: Tally) -> list[dict[str, Any]]:
+        """The ``stores`` of Controller; the tally has what was stored for each mode."""
+        return [
+            _state_of_mode(mode.name, slot, tally)
+            for modes, slot in zip(self.plan.groups(), self._stores, strict=True)
+            for mode in modes
+        ]
 
     def _stages(self) -> list[Counters]:
         """The counters of each stage, in the order of a message's way."""
@@ -377,6 +363,20 @@ def _state_of_listener(group: Group) -> dict[str, Any]:
         "workers": [
             {"pid": slot.pid, "restarts": slot.restarts, "counters": slot.total().as_dict()} for slot in group.slots
         ],
+    }
+
+
+def _state_of_mode(name: str, slot: Slot, tally: Tally) -> dict[str, Any]:
+    now: dict[str, Any] = slot.values.get("modes", {}).get(name, {}) if slot.pid else {}
+    stored = tally.modes.get(name, ModeTally())
+    return {
+        "mode": name,
+        **stored.as_dict(),
+        "queue": now.get("queue", 0),
+        "spool_bytes": now.get("spool_bytes"),
+        "spool_records": now.get("spool_records"),
+        "spool_full": now.get("spool_full", False),
+        "database_up": now.get("database_up", False),
     }
 
 

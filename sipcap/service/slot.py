@@ -17,6 +17,7 @@ from sipcap.counters import Counters
 from sipcap.errors import CannotStart, SipcapError
 from sipcap.limits import RESTART_PAUSE_S, RESTART_STEADY_S
 from sipcap.service.accounting import settle_spool
+from sipcap.service.tally import Tally
 from sipcap.shared import Pulse, SharedPage
 
 _PAGE_BYTES: Final = 512 << 10  # two copies of counters, activity and histograms
@@ -126,6 +127,7 @@ class Slot:
         """How the last process ended: its exit code, or minus the signal."""
         self.child = Child(index, 0)
         self._past = Counters()
+        self._past_tally = Tally()
         self._pause_s = _FIRST_PAUSE_S
         self._started_s = 0.0
         self._next_s = 0.0
@@ -182,6 +184,7 @@ class Slot:
         if lost := final.imbalance():
             final.dropped[reason] += lost
         self._past.add(final.as_dict())
+        self._past_tally.add(self.values)
         self.pid = 0
         now_s = time.monotonic()
         if now_s - self._started_s > RESTART_STEADY_S:
@@ -232,6 +235,12 @@ class Slot:
             total.add(now.as_dict())
         settle_spool(total, self._past.spooled)
         return total
+
+    def add_to(self, tally: Tally) -> None:
+        """Add what else all processes of this place have told."""
+        tally.add(self._past_tally.as_dict())
+        if self.pid:
+            tally.add(self.values)
 
     def end_text(self) -> str:
         """How the process ended, for people."""

@@ -7,17 +7,21 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Final
 
 import sipcap
 from sipcap.capturing import log_summary
-from sipcap.config.settings import Listener
+from sipcap.config.settings import Listener, Settings
 from sipcap.counters import Counters
 from sipcap.errors import CannotStart, Unwritten
 from sipcap.limits import KEPT_ERRORS
 from sipcap.service.accounting import added, settle_spool
+from sipcap.service.control.places import place_to_serve
+from sipcap.service.control.server import ControlOptions, ControlServer
 from sipcap.service.controller import ReloadError, UnknownMode
 from sipcap.service.generation import Generation, World
 from sipcap.service.notify import Notifier
@@ -26,6 +30,7 @@ from sipcap.service.recent import RecentErrors
 from sipcap.service.slot import Slot
 from sipcap.service.sockets import SocketPool
 from sipcap.service.sources import keeps_its_source, source_of
+from sipcap.service.tally import Tally
 from sipcap.service.user import User
 from sipcap.shared import Switches
 from sipcap.sinks.registry import sqlite_path
@@ -58,6 +63,7 @@ class Supervisor:
         self._lock = threading.RLock()  # of the lists of generations: they are looked at from other threads
         self._retiring: list[Generation] = []
         self._finished = Counters()
+        self._told = Tally()
         self._unwritten = 0
         self._wants_reload = False
         self._wants_report = False
@@ -73,6 +79,8 @@ class Supervisor:
             Unwritten: records could not be stored within the drain time, or at all.
         """
         self._started_us = time.time_ns() // 1_000
+        # Python 3.12 and newer warn of a fork beside threads: those of the control server hold nothing a child needs.
+        warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
         with ExitStack() as closing:
             _LOGGER.addHandler(self._errors)
             closing.callback(_LOGGER.removeHandler, self._errors)
@@ -98,15 +106,31 @@ class Supervisor:
         closing.callback(self._close_sources)
         sources = self._open(plan, {})
         self._pool.commit()
-        self._become_user(plan)
         self._plan, self._sources = plan, sources
+        control = self._open_control(control_options_of(plan.settings))
+        closing.callback(control.close)
+        self._become_user(plan)
         self._generation = Generation(plan, sources, self._world, patient=False)
         self._stop.leaving.append(self._kill)
         closing.callback(self._kill)
         self._generation.start(lambda: self._stop.requested)
+        control.start()
         if not plan.settings.capture_on:
             _LOGGER.warning("%s", OFF)
         self._notifier.send("READY=1", f"STATUS={self._status()}")
+
+    def _open_control(self, options: ControlOptions) -> ControlServer:
+        """Make the control sockets; that nobody asked for one must not keep a second service from starting."""
+        control = ControlServer(options, self)
+        try:
+            control.open()
+        except CannotStart as error:
+            if self._plan.settings.control_socket is not None or options.control_socket is None:
+                raise
+            _LOGGER.warning("%s; going on without a control socket", error)
+            control = ControlServer(replace(options, control_socket=None), self)
+            control.open()
+        return control
 
     def _open(self, plan: Plan, before: dict[str, tuple[Listener, LiveSource]]) -> dict[str, LiveSource]:
         """Open the sources of all listeners; those that stay as they are go on. Raises CannotStart."""
@@ -186,6 +210,8 @@ class Supervisor:
                     self._retiring.remove(generation)
                     self._finished.add(generation.total().as_dict())
                     self._unwritten += generation.unwritten
+                    for slot in generation.slots:
+                        slot.add_to(self._told)
                 generation.close()
 
     def _end(self) -> None:
@@ -348,9 +374,14 @@ class Supervisor:
 
     def stats(self) -> dict[str, Any]:
         """The whole state; see Controller."""
+        tally = Tally()
         with self._lock:
             generation = self._generation
+            tally.add(self._told.as_dict())
+            for slot in (slot for each in {generation, *self._retiring} for slot in each.slots):
+                slot.add_to(tally)
         modes = self._plan.settings.modes
+        told = tally.as_dict()
         return {
             "version": sipcap.__version__,
             "pid": os.getpid(),
@@ -358,9 +389,24 @@ class Supervisor:
             "enabled": self._switches.is_on(),
             "modes": {name: on for name, on in self._switches.modes.items() if name in modes},
             "counters": self.total().as_dict(),
-            **generation.stats(),
+            "listeners": generation.listeners(),
+            "stores": generation.stores(tally),
+            "activity": told["activity"],
+            "latency": told["latency"],
             "errors": self._errors.merged(slot.values.get("errors", []) for slot in generation.slots),
         }
+
+
+def control_options_of(settings: Settings) -> ControlOptions:
+    """Where the service can be asked; without a word about it at the usual place, if that is possible."""
+    socket = settings.control_socket
+    return ControlOptions(
+        str(socket) if socket is not None else place_to_serve(),
+        settings.control_group,
+        None if settings.binrpc_socket is None else str(settings.binrpc_socket),
+        None if settings.rpc_fifo is None else str(settings.rpc_fifo),
+        settings.metrics_listen,
+    )
 
 
 def _check_overlap(listener: Listener, before: dict[str, tuple[Listener, LiveSource]]) -> None:
