@@ -135,6 +135,33 @@ DRAIN_TIMEOUT_S: Final = 10.0
 FLUSH_INTERVAL_S: Final = 0.1
 """Lines reach a pipe at most this much later (design 1.5)."""
 
+MAX_ROUTED_VALUE: Final = 1_024
+"""Characters of a header's value that a route's regular expression sees: Python's search may need their square."""
+
+HOOK_TIMEOUT_S: Final = 5.0
+"""How long a hook may think about one message (design 1.7)."""
+
+HOOK_HANG_S: Final = 5.0
+"""A hook that is still there so long after its time was over cannot be ended, and costs its process."""
+
+SLOW_HOOK_S: Final = 0.1
+"""A hook that takes longer for one message is named in the log: meanwhile, 1,000 more may have come."""
+
+FORWARD_QUEUE_BYTES: Final = 16 << 20
+"""Packets that wait for one collector: some seconds of a large site, in each capturing process."""
+
+FORWARD_CONNECT_S: Final = 5.0
+"""How long a collector has to accept a connection."""
+
+FORWARD_RETRY_S: Final = 1.0
+"""A collector that cannot be reached is tried again this often."""
+
+FORWARD_DRAIN_S: Final = 2.0
+"""What waits for collectors when a capture ends is sent within this, for all of them together."""
+
+MAX_HOOK_ROUTES: Final = 4_096
+"""Answers of a hook that are known to be right; it may make up a table for each message."""
+
 SQLITE_BUSY_S: Final = 10.0
 """How long SQLite waits for another process' lock before a batch counts as failed."""
 
