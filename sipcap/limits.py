@@ -211,5 +211,8 @@ METRICS_REQUEST_BYTES: Final = 8 << 10
 TOP_ENTRIES: Final = 1_000
 """Sources and user agents that are counted apart, each: more than anyone looks at, half a MB at most."""
 
+TOP_PUBLISHED: Final = 200
+"""Of these, what a process tells the others, and a service the world: 150 KB at most, once a second."""
+
 TOP_KEY_CHARS: Final = 128
 """What is kept of a user agent's name; longer ones are cut, so that hostile ones take no memory."""
