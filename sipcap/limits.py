@@ -190,6 +190,9 @@ CONTROL_JSON_DEPTH: Final = 32
 CONTROL_REQUESTS_PER_S: Final = 200
 """Requests that a control socket answers in a second; more of them wait, so that a flood takes little from capture."""
 
+CONTROL_READS_PER_S: Final = 1_000
+"""Pieces of 4 KB that a control socket reads in a second: blanks without end are no requests, but work too."""
+
 CONTROL_IDLE_S: Final = 600.0
 """A client that asks nothing for this long is closed; those who watch ask every second."""
 
