@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipcap import shared as shared_module
-from sipcap import workers as workers_module
 from sipcap.counters import Counters
 from sipcap.errors import CannotStart
 from sipcap.workers import SharedCounters, Workers

@@ -204,7 +204,8 @@ class Generation:
         while not all(slot.is_ready for slot in slots) and not stopping():
             self._reap(slots)
             for slot in slots:
-                slot.restart_if_due()
+                if not slot.pid:
+                    raise CannotStart(slot.end_text())
             time.sleep(_LOOK_S)
 
     def _reap(self, slots: Sequence[Slot], reason: str = "worker_killed") -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,13 @@ from sipcap.spool import Spool, SpoolPlace
 from sipcap.wire.topoh import DEFAULT_KEY, DEFAULT_PREFIX, CallIdMask
 
 _SERVICE: Final = "sipcap"
+_POSTGRESQL: Final = ("postgresql", "postgresql_homer7")
+_DRIVERS: Final[Mapping[str, Sequence[str]]] = {
+    "sqlite": ("sqlite", "homer7_tables"), "postgresql": _POSTGRESQL, "postgres": _POSTGRESQL,
+    "mysql": ("mysql", "mysql_connect"), "unixodbc": ("odbc", "odbc_connect"), "odbc": ("odbc", "odbc_connect"),
+    "ndjson": ("ndjson",), "text": ("text",), "dbtext": ("text",),
+}  # fmt: skip
+"""Modules of ``sipcap.sinks`` by the scheme of a URL."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,13 @@ class Plan:
             )  # fmt: skip
         except CannotStart as error:
             raise CannotStart(str(error).replace("--db-url", self.source(mode))) from None
+
+    def preload(self) -> None:
+        """Load the drivers of all databases: once for all processes, and while everything can still be read."""
+        for mode in self.settings.modes.values():
+            for name in _DRIVERS.get(mode.db_url.partition("://")[0].strip().lower(), ()):
+                with suppress(ImportError):  # whoever connects tells what is missing
+                    import_module(f"sipcap.sinks.{name}")
 
     def place(self, spool: Spool, mode: CaptureMode) -> SpoolPlace:
         """Where the records of a mode wait while its database is away; raises CannotStart."""

@@ -41,6 +41,7 @@ from sipcap.stopping import Stop
 _LOGGER = logging.getLogger("sipcap")
 _LOOK_S: Final = 0.05
 _RELOAD_S: Final = 10.0  # how long somebody who asks for a reload waits for its end
+_LEAVING_S: Final = 2.0  # how long a reload waits for the former workers to see that they have been replaced
 _UNWRITTEN: Final = ("database", "dead_letter", "spool_full")
 OFF: Final = "capture_on is 0: nothing is stored until it is switched on"
 
@@ -98,6 +99,7 @@ class Supervisor:
     def _begin(self, closing: ExitStack) -> None:
         plan = self._load()
         plan.check()
+        plan.preload()
         self._pool.adopt(os.environ)
         self._switches = Switches(plan.settings.modes, on=plan.settings.capture_on)
         self._world = World(
@@ -319,6 +321,10 @@ class Supervisor:
             self._plan, self._sources, self._generation = plan, sources, new
         self._retire(old, sources.values())
         self._forget(old_sources, sources)
+        until_s = time.monotonic() + _LEAVING_S  # nothing more is taken in as it was before, when it is said
+        while any(slot.pid for slot in old.workers) and time.monotonic() < until_s:
+            old.tend()
+            time.sleep(_LOOK_S / 5)
 
     def _note_kept(self, sources: dict[str, LiveSource]) -> None:
         """Let processes that shall hand over know which sockets others go on with."""
