@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sipcap.limits import TOP_ENTRIES, TOP_KEY_CHARS
+from sipcap.limits import TOP_ENTRIES, TOP_KEY_CHARS, TOP_PUBLISHED
 from sipcap.record import Record, SipRecord
 from sipcap.wire.sip_fields import REPLY
 
@@ -102,7 +102,7 @@ class Activity:
         """SIP replies."""
         return self.statuses.total()
 
-    def as_dict(self, number: int = TOP_ENTRIES) -> dict[str, Any]:
+    def as_dict(self, number: int = TOP_PUBLISHED) -> dict[str, Any]:
         """As JSON, the largest counts first, of sources and user agents *number* at most.
 
         Keys: ``methods`` and ``statuses`` (``1xx`` to ``6xx``), both with ``other``, ``reports``, ``sources`` and

@@ -279,6 +279,9 @@ CONTROL_JSON_DEPTH: Final = 32
 CONTROL_REQUESTS_PER_S: Final = 200
 """Requests that a control socket answers in a second; more of them wait, so that a flood takes little from capture."""
 
+CONTROL_READS_PER_S: Final = 1_000
+"""Pieces of 4 KB that a control socket reads in a second: blanks without end are no requests, but work too."""
+
 CONTROL_IDLE_S: Final = 600.0
 """A client that asks nothing for this long is closed; those who watch ask every second."""
 
@@ -299,6 +302,9 @@ METRICS_REQUEST_BYTES: Final = 8 << 10
 
 TOP_ENTRIES: Final = 1_000
 """Sources and user agents that are counted apart, each: more than anyone looks at, half a MB at most."""
+
+TOP_PUBLISHED: Final = 200
+"""Of these, what a process tells the others, and a service the world: 150 KB at most, once a second."""
 
 TOP_KEY_CHARS: Final = 128
 """What is kept of a user agent's name; longer ones are cut, so that hostile ones take no memory."""

@@ -24,6 +24,10 @@ _COUNTERS: Final = {
     "clock_skew": "Messages whose time was replaced by their arrival.",
     "retries": "Batches tried again.",
     "bytes": "Bytes taken in.",
+    "hook_calls": "Messages given to the hook.",
+    "hook_us": "Microseconds that the hook took.",
+    "forwarded": "Messages sent on to other collectors.",
+    "forward_dropped": "Messages that other collectors did not take in time.",
 }
 """The counters of design 1.9 that only grow, with their help."""
 
@@ -118,6 +122,8 @@ def _of_stores(stores: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
     yield _gauge("database_up", "Whether the database takes records.", label, values("database_up"))
     stored = {mode: store["counters"]["stored"] for mode, store in by_mode.items()}
     yield _counter("mode_stored", "SIP messages stored by a capture mode.", label, stored)
+    yield _counter("captured_requests", "SIP requests stored by a capture mode.", label, values("requests"))
+    yield _counter("captured_replies", "SIP replies stored by a capture mode.", label, values("replies"))
 
 
 def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:

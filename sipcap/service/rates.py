@@ -46,8 +46,10 @@ class Change:
 
     def counter(self, *names: str) -> float | None:
         """How fast these counters grow together, with all their reasons."""
+        if self._before is None:
+            return None
         rates = [row.rate for row in self.counters() if row.name.partition(" ")[0] in names]
-        return None if None in rates else sum(rate for rate in rates if rate is not None)
+        return sum(rate for rate in rates if rate is not None)
 
     def top(self, kind: str, most: int) -> list[Row]:
         """Who of ``methods``, ``statuses``, ``sources`` or ``user_agents`` grows fastest, then the largest."""

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from sipcap.limits import CONTROL_CONNECTIONS, CONTROL_IDLE_S, CONTROL_STALLED_S
+from sipcap.limits import CONTROL_CONNECTIONS, CONTROL_IDLE_S, CONTROL_READS_PER_S, CONTROL_STALLED_S
 from sipcap.service.control.loop import READ, WRITE, Loop
 from sipcap.service.control.sockets import Place
 from sipcap.throttle import Throttle
@@ -100,19 +100,21 @@ class Clients:
         self._make_session = make_session
         self._requests = Budget(rate)
         self._arrivals = Budget(rate)
+        self._reads = Budget(CONTROL_READS_PER_S)
         self._place = place
         self._clients: dict[int, _Client] = {}
+        self._resting: set[_Client] = set()
         self._is_deaf = True
+        self._rested_s = 0.0
 
     def tick(self, now_s: float) -> float:
         """Do what clients wait for, close those who stall, hear new ones again."""
-        if self._is_deaf:
-            self._is_deaf = False
-            self._loop.watch(self._listener.fileno(), READ, self._on_arrival)
+        if now_s >= self._rested_s:
+            self._wake()
         for client in list(self._clients.values()):
             self._look_at(client, now_s)
-        busy = self._work()
-        return _WAIT_S if busy else 1.0
+        has_more = self._work()
+        return _WAIT_S if has_more or self._is_deaf or self._resting else 1.0
 
     def close(self, *, in_child: bool) -> None:
         """Close all connections and the socket."""
@@ -123,15 +125,34 @@ class Clients:
         if self._place is not None and not in_child:
             self._place.remove()
 
+    def _wake(self) -> None:
+        """Hear new clients again, and those that sent too much at once."""
+        if self._is_deaf:
+            self._is_deaf = False
+            self._loop.watch(self._listener.fileno(), READ, self._on_arrival)
+        resting, self._resting = self._resting, set()
+        for client in resting:
+            self._attend(client)
+
+    def _rest(self) -> None:
+        self._rested_s = time.monotonic() + _WAIT_S
+
+    def _stop_hearing(self) -> None:
+        self._is_deaf = True
+        self._loop.watch(self._listener.fileno(), 0, self._on_arrival)
+        self._rest()
+
     def _on_arrival(self, _events: int) -> None:
         for _ in range(_ACCEPTS):
             if not self._arrivals.take():
-                self._is_deaf = True  # until the next tick
-                self._loop.watch(self._listener.fileno(), 0, self._on_arrival)
+                self._stop_hearing()
                 return
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # nobody is there any more, or no descriptor is left
+            except BlockingIOError:  # nobody is there any more
+                return
+            except OSError:  # no descriptor is left: it would be there again at once
+                self._stop_hearing()
                 return
             connection.setblocking(False)
             if len(self._clients) >= CONTROL_CONNECTIONS:
@@ -149,6 +170,7 @@ class Clients:
         descriptor = client.connection.fileno()
         self._loop.watch(descriptor, 0, lambda _events: None)
         del self._clients[descriptor]
+        self._resting.discard(client)
         client.connection.close()
 
     def _attend(self, client: _Client) -> None:
@@ -162,8 +184,12 @@ class Clients:
         try:
             if events & WRITE:
                 self._send(client)
-            else:
+            elif self._reads.take():
                 self._receive(client)
+            else:
+                self._loop.watch(client.connection.fileno(), 0, lambda _events: None)
+                self._resting.add(client)
+                self._rest()
         except BlockingIOError:
             return
         except OSError:

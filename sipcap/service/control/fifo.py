@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sipcap.limits import CONTROL_REQUESTS_PER_S, CONTROL_STALLED_S, FIFO_REPLIES
+from sipcap.limits import CONTROL_READS_PER_S, CONTROL_REQUESTS_PER_S, CONTROL_STALLED_S, FIFO_REPLIES
 from sipcap.service.control import jsonrpc
 from sipcap.service.control.clients import Budget
 from sipcap.service.control.loop import READ, Loop
@@ -51,6 +51,8 @@ class RpcFifo:
         self._folder = reply_folder
         self._framer = jsonrpc.JsonFramer()
         self._budget = Budget(CONTROL_REQUESTS_PER_S)
+        self._reads = Budget(CONTROL_READS_PER_S)
+        self._rested_s = 0.0
         self._requests: deque[bytes] = deque()
         self._replies: list[_Reply] = []
         self._heard_s = 0.0
@@ -66,10 +68,11 @@ class RpcFifo:
         if self._framer.is_inside and now_s - self._heard_s > CONTROL_STALLED_S:
             self._framer.take_rest()
             self._bad_request.warning()
-        if self._is_watched != (not self._requests):
-            self._is_watched = not self._is_watched
-            self._loop.watch(self._descriptor, READ if self._is_watched else 0, self._on_data)
-        return _WAIT_S if self._requests or self._replies else 1.0
+        can_read = not self._requests and now_s >= self._rested_s
+        if self._is_watched != can_read:
+            self._is_watched = can_read
+            self._loop.watch(self._descriptor, READ if can_read else 0, self._on_data)
+        return _WAIT_S if self._replies or not can_read else 1.0
 
     def close(self, *, in_child: bool) -> None:
         """Close the FIFO and all answers."""
@@ -89,6 +92,9 @@ class RpcFifo:
             return False
 
     def _on_data(self, _events: int) -> None:
+        if not self._reads.take():
+            self._rested_s = time.monotonic() + _WAIT_S
+            return
         try:
             data = os.read(self._descriptor, _READ_BYTES)
         except BlockingIOError:

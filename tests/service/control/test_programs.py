@@ -85,13 +85,13 @@ def test_kamcmd_prints_rows_structs_and_large_numbers(folder: Path, service: Sma
     """All that the server sends can be read by the real client, to the last byte."""
     service.counters.bytes = 10**15
     service.errors = [{"ts_us": 1_700_000_000_000_000, "text": "first"}, {"ts_us": 2, "text": "last"}]
-    service.activity.sources.update(f"10.0.{number // 250}.{number % 250}" for number in range(1000))
+    service.activity.sources.update(f"10.0.{number // 250}.{number % 250}" for number in range(200))
     assert kamcmd(folder, "core.version") == f"sipcap {sipcap.__version__}\n"
     assert kamcmd(folder, "stats.get_statistics", "sipcapture:").splitlines()[0] == "sipcapture:captured_replies = 5"
     assert "sipcapture.status" in kamcmd(folder, "system.listMethods").splitlines()
     stats = kamcmd(folder, "sipcapture.stats")
     assert "bytes: 1000000000000000\n" in stats
-    assert stats.count("10.0.") == 1000
+    assert stats.count("10.0.") == 200
     assert "text: last\n" in stats
     assert "error" not in stats.replace("errors", "").lower()
     assert stats.endswith("}\n")
@@ -109,7 +109,7 @@ def test_kamctl_rpc_prints_what_it_prints_of_kamailio(folder: Path, service: Sma
 
 def test_kamctl_rpc_gets_a_long_answer_whole(folder: Path, service: SmallService) -> None:
     """More than a FIFO holds."""
-    service.activity.user_agents.update("x" * 100 + f"{number}" for number in range(1000))
+    service.errors = [{"ts_us": number, "text": "x" * 100} for number in range(1000)]
     shown = kamctl(folder, "rpc", "sipcapture.stats")
     assert len(shown) > 100_000
     assert shown.rstrip().endswith("}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -317,3 +318,63 @@ def test_open_before_start_holds_clients_until_it_starts(tmp_path: Path, service
             assert read_line(client) == ENABLED
     finally:
         server.close()
+
+
+def cpu_share(seconds: float) -> float:
+    """The share of one processor that the thread of the server takes, over so many seconds."""
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "control"]
+    assert thread.ident is not None
+    clock = time.pthread_getcpuclockid(thread.ident)
+    before_s, started_s = time.clock_gettime(clock), time.monotonic()
+    time.sleep(seconds)
+    return (time.clock_gettime(clock) - before_s) / (time.monotonic() - started_s)
+
+
+@pytest.mark.parametrize("what", ["blanks", "connections"])
+def test_server_flooded_with_nothing_takes_little_of_the_processor(path: Path, what: str) -> None:
+    """Bytes that are no requests, and connections that ask nothing, are taken at a bounded rate."""
+    stop = threading.Event()
+
+    def flood() -> None:
+        while not stop.is_set():
+            try:
+                with connected(path) as client:
+                    client.settimeout(0.1)
+                    while what == "blanks" and not stop.is_set():
+                        client.sendall(b" " * 4096)
+            except OSError:
+                continue
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        time.sleep(1.0)  # what the budgets hold at first is used up
+        assert cpu_share(1.5) < 0.2
+        assert is_answering(path)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_server_without_free_descriptors_waits_for_one(path: Path) -> None:
+    """It does not spin, and serves those who came meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with connected(path) as first, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as late:
+        first.sendall(CHECK)
+        assert read_line(first) == ENABLED
+        highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+        spare = [os.open("/dev/null", os.O_RDONLY) for _ in range(2)]
+        spare += [os.open("/dev/null", os.O_RDONLY) for _ in range(highest)]  # no gap is left below the limit
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(spare) + 1, hard))
+            late.connect(str(path))
+            late.settimeout(PATIENCE_S)
+            late.sendall(CHECK)
+            first.sendall(CHECK)
+            assert read_line(first) == ENABLED
+            assert cpu_share(1.0) < 0.2
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in spare:
+                os.close(descriptor)
+        assert read_line(late) == ENABLED
