@@ -40,6 +40,22 @@ STREAM_RESYNC_BYTES: Final = 64 << 10
 STREAM_IDLE_S: Final = 60.0
 """A peer that stops in the middle of a frame, or of the TLS handshake, is closed after this."""
 
+FRAGMENT_TIMEOUT_US: Final = 30_000_000
+"""How long pieces of an IP packet, or of an SCTP message, wait for the others, in packet time: what Linux grants
+(``ipfrag_time``). The 16 bits of IPv4's identification come round in less on a busy trunk: no longer than this."""
+
+MAX_FRAGMENTED_PACKETS: Final = 4_096
+"""Incomplete IP packets at a time; Linux has about 4 MB for them, which are as many of two fragments each."""
+
+MAX_FRAGMENT_BYTES: Final = 16 << 20
+"""Bytes that wait for other fragments: 256 of the longest IP packets, or all of MAX_FRAGMENTED_PACKETS usual ones."""
+
+MAX_FRAGMENTS: Final = 256
+"""Pieces of one IP packet: 65,535 bytes over the smallest link that IPv4 hosts have to expect (576) are 119."""
+
+MAX_LAYERS: Final = 8
+"""Packets inside each other; four are usual where a mirror tunnel (ERSPAN in an overlay) shows VXLAN."""
+
 SOCKET_BATCH: Final = 256
 """Datagrams taken from one socket before the others get their turn."""
 

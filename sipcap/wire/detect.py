@@ -14,6 +14,7 @@ _METHODS: Final = (
 )  # fmt: skip
 _LEADING: Final = b"\r\n\0\t "
 _TOKEN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~")
+_CONTROLS: Final = frozenset((*range(9), *range(10, 32), 127))
 _MAX_START_LINE: Final = 2_048
 """Bytes looked at for the end of an odd start line."""
 
@@ -40,6 +41,9 @@ def looks_like_sip(payload: bytes) -> bool:
 
 def _has_start_line(text: bytes) -> bool:
     line = text[:_MAX_START_LINE].partition(b"\n")[0].rstrip(b"\r")
+    # The reader takes any word for a method. Here it could be the header of a tunnel with SIP behind it.
+    if not _CONTROLS.isdisjoint(line.partition(b" ")[0]):
+        return False
     try:
         start_line(line.decode("utf-8", "replace"))
     except DecodeError:
