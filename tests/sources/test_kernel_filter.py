@@ -11,6 +11,8 @@ import pytest
 from sipcap.errors import CannotStart
 from sipcap.sources.kernel_filter import MAX_INSTRUCTIONS, NOTHING, Program, attach, cooked, everything, share_of_flows
 from sipcap.sources.port_filter import port_expression
+from tests.support.layered import CASES
+from tests.support.messages import sip_message
 from tests.support.packets import ethernet, extension, fragment6, ip4, ip6, udp
 
 PORTS = [range(5060, 5063), range(5080, 5081)]
@@ -51,6 +53,8 @@ PASSES = {
     "IP in IPv6": ip6(ip4(SIP), 4),
     "GRE": ip4(b"\0\0\x08\0" + ip4(SIP), 47),
     "VXLAN": ip4(udp(b"\x08\0\0\0\0\0\1\0" + ethernet(ip4(SIP)), 40_000, 4789)),
+    "UDP-Lite": ip4(SIP, 136),
+    "authentication header": ip4(b"\x11\x04" + b"\0" * 22 + SIP, 51),
     "GENEVE": ip6(udp(b"x" * 60, 40_000, 6081)),
     "TZSP": ip4(udp(b"x" * 60, 40_000, 37_008)),
 }
@@ -62,10 +66,10 @@ STAYS = {
     "ICMP": ip4(b"\x08\0\0\0" + b"\x13\xc4" * 8, 1),
     "other TCP": ip4(struct.pack(">HH16x", 443, 9), 6),
 }
-CASES = [(name, True, packet) for name, packet in PASSES.items()] + [
+EITHER = [(name, True, packet) for name, packet in PASSES.items()] + [
     (name, False, packet) for name, packet in STAYS.items()
 ]
-ALL = pytest.mark.parametrize(("passes", "packet"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+ALL = pytest.mark.parametrize(("passes", "packet"), [case[1:] for case in EITHER], ids=[case[0] for case in EITHER])
 
 
 @ALL
@@ -75,6 +79,13 @@ def test_port_expression_on_ethernet(passes: bool, packet: bytes, vlans: tuple[i
     program = compiled(port_expression(PORTS, ethernet=True, tags=True))
     assert runs(program, ethernet(packet, vlans=vlans)) == passes
     assert len(program) < MAX_INSTRUCTIONS
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.link == ETHERNET])
+def test_port_expression_lets_through_all_that_can_be_decoded(name: str) -> None:
+    """No layer that is looked through later is held back by the kernel."""
+    program = compiled(port_expression(PORTS, ethernet=True, tags=True))
+    assert all(runs(program, frame) for frame in CASES[name].frames(sip_message(1)))
 
 
 @ALL
