@@ -13,9 +13,6 @@ _OTHER_PROTOCOLS: Final = (51, 136)
 _TUNNEL_TYPES: Final = (0x8847, 0x8848, 0x8864)
 """MPLS and PPPoE sessions: what is behind their headers stands where this filter does not look."""
 
-_LENGTHS: Final = "ether[12:2] <= 1500"
-"""Where others have a type, frames with LLC have a length."""
-
 _TAG_TYPES: Final = (0x8100, 0x88A8)
 
 _EXTENSIONS: Final = (0, 43, 44, 51, 60)
@@ -43,7 +40,7 @@ def port_expression(ports: Sequence[range], *, ethernet: bool, tags: bool) -> st
     parts += [f"ether proto {number:#x}" for number in _TUNNEL_TYPES + (() if tags else _TAG_TYPES)]
     plain = " or ".join(parts)
     # "vlan" moves what is behind it in the text by one tag.
-    return f"{_LENGTHS} or {plain} or (vlan and ({plain} or (vlan and ({plain}))))" if tags else plain
+    return f"{plain} or (vlan and ({plain} or (vlan and ({plain}))))" if tags else plain
 
 
 def _port_terms(ports: range) -> str:

@@ -16,6 +16,7 @@ from tests.support.layered import CASES
 from tests.support.messages import sip, sip_message
 from tests.support.namespaces import Cable, cable
 from tests.support.packets import ETHERNET, ethernet, fragments4, ip4, ip6, udp
+from tests.support.programs import need
 
 CHILDREN = pytest.mark.parametrize("children", ["1", "3"])
 
@@ -255,6 +256,7 @@ def test_mirror_without_permission_says_the_command_that_grants_it(
     network: Cable, tmp_path: Path, args: tuple[str, ...]
 ) -> None:
     """Who may not capture gets exit code 3 and what to type, and no traceback."""
+    need("setpriv")
     before = (*network.right.before, "setpriv", "--bounding-set", "-net_raw,-net_admin", "--inh-caps", "-all")
     with background(tmp_path, "listen", "-vv", "--mode", *args, before=before) as process:
         assert process.wait() == 3
