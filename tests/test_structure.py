@@ -22,7 +22,7 @@ LAYERS = (
         "inlet", "workers",
     ),
     ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
-    ("upkeep", "calls", "service"),
+    ("upkeep", "calls", "service", "exporting"),
     ("cli",),
     ("devtools", "__main__"),
 )  # fmt: skip

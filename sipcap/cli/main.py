@@ -23,6 +23,7 @@ COMMANDS = {
     "store": "NDJSON to a database",
     "run": "the service: receive HEP and store it",
     "search": "database to NDJSON",
+    "export": "NDJSON to a capture file, HEP or text",
     "tables": "upkeep of tables: list, create, rotate, drop, plan",
     "float2int": "the module's float2int(fval, ival)",
 }

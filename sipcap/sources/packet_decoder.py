@@ -12,8 +12,10 @@ from sipcap.wire.detect import is_keep_alive, looks_like_sip
 from sipcap.wire.hep import decode_datagram, looks_like_hep
 from sipcap.wire.ip import PROTOCOL_REASONS, SCTP, TCP, UDP, UDP_LITE
 from sipcap.wire.link import LinkType
+from sipcap.wire.media_reports import MediaReports
 from sipcap.wire.message import Message
 from sipcap.wire.packet import Carried, Datagram, decode_udp, decode_usual, message_of
+from sipcap.wire.rtcp import looks_like_rtcp
 from sipcap.wire.sctp import SctpMessages
 from sipcap.wire.tunnels import udp_tunnel
 from sipcap.wire.unwrap import Unwrapper, beginnings
@@ -51,6 +53,7 @@ class PacketDecoder:
         self._ports = ports
         self._unwrapper = Unwrapper()
         self._sctp = SctpMessages()
+        self._reports = MediaReports()
         self._messages: list[Message] = []
         self.packet_times: list[int] = []
         """When the packets of the last batch's messages were captured, microseconds since 1970, one each."""
@@ -106,6 +109,7 @@ class PacketDecoder:
 
     def _hand_over(self, times: list[int]) -> list[Message]:
         messages, self._messages = self._messages, []
+        self._reports.relate(messages)
         self.packet_times = times
         self._stats.received += len(messages)
         return messages
@@ -186,7 +190,9 @@ class PacketDecoder:
         return ""
 
     def _take_other(self, datagram: Datagram, link: LinkType, ts_us: int) -> str:
-        """Take a datagram that is neither SIP nor HEP."""
+        """Take a datagram that is neither SIP nor HEP: RTCP, or a tunnel."""
+        if looks_like_rtcp(datagram.payload) and self._take_rtcp(message_of(datagram, link, ts_us), datagram):
+            return ""
         reason = "other" if self._ports is None else "ports"
         tunnel = udp_tunnel(datagram.source_port, datagram.destination_port)
         if tunnel is None or datagram.protocol != UDP:
@@ -196,6 +202,16 @@ class PacketDecoder:
         except DecodeError:
             return reason  # not the tunnel that its ports say: a datagram like any other
         return self._take(carried, link, ts_us)
+
+    def _take_rtcp(self, message: Message, datagram: Datagram) -> bool:
+        """Take RTCP; false if it is none, or if a port filter is set that neither its ports nor a call let it pass."""
+        ports = self._ports
+        wanted = ports is None or message.source_port in ports or message.destination_port in ports
+        if not (wanted or self._reports.media.knows(message)) or not self._reports.report(message):
+            return False
+        if self._is_counted(datagram, message.ts_us):
+            self._messages.append(message)
+        return True
 
     def _is_counted(self, datagram: Datagram, ts_us: int) -> bool:
         """Count a SIP or HEP datagram that lacks its end, or (False) that has a time which no row can hold."""

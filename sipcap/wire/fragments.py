@@ -89,6 +89,9 @@ class Fragments:
             fragment.protocol if is_ip4 else 0,
         )  # fmt: skip
         puzzle = self._waiting.get(key)
+        if puzzle is not None and _is_over(puzzle.since_us, ts_us):
+            self._give_up(key, "fragment")  # its identification has come round
+            puzzle = None
         if puzzle is None:
             puzzle = self._waiting[key] = _Puzzle(fragment, ts_us)
             self.held_bytes += PACKET_COST
@@ -116,23 +119,22 @@ class Fragments:
         puzzle = self._waiting.pop(key)
         self.held_bytes -= puzzle.size + PACKET_COST
         beginning = puzzle.beginning()
-        if beginning is not None and key in self._done:
-            head = self._done[key][1]
-            # The same once more, and not whole this time: nothing is lost.
-            if head.startswith(beginning.data[: len(head)]):
-                beginning = None
+        done_us, head = self._done.get(key, (0, b""))
+        is_recent = bool(head) and not _is_over(done_us, puzzle.since_us)
+        if beginning is not None and is_recent and head.startswith(beginning.data[: len(head)]):
+            beginning = None  # the same once more, and not whole this time: nothing is lost
         self.lost.append(Lost(puzzle.failure or reason, puzzle.count, beginning))
 
     def expire(self, ts_us: int) -> None:
         """Give up what has waited too long; a clock that jumps back ends it, too."""
         while self._waiting:
             key, puzzle = next(iter(self._waiting.items()))
-            if abs(ts_us - puzzle.since_us) <= FRAGMENT_TIMEOUT_US:
+            if not _is_over(puzzle.since_us, ts_us):
                 break
             self._give_up(key, "fragment")
         while self._done:
             key, (done_us, _) = next(iter(self._done.items()))
-            if abs(ts_us - done_us) <= FRAGMENT_TIMEOUT_US:
+            if not _is_over(done_us, ts_us):
                 break
             del self._done[key]
 
@@ -141,6 +143,10 @@ class Fragments:
         while self._waiting:
             self._give_up(next(iter(self._waiting)), "fragment")
         self._done.clear()
+
+
+def _is_over(since_us: int, ts_us: int) -> bool:
+    return abs(ts_us - since_us) > FRAGMENT_TIMEOUT_US
 
 
 class _Piece(NamedTuple):

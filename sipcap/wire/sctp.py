@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from sipcap.errors import DecodeError
-from sipcap.limits import FRAGMENT_TIMEOUT_US, MAX_FRAGMENT_BYTES, MAX_FRAGMENTED_PACKETS, MAX_FRAGMENTS
+from sipcap.limits import MAX_FRAGMENT_BYTES, MAX_FRAGMENTED_PACKETS, MAX_FRAGMENTS, SCTP_TIMEOUT_US
 from sipcap.wire.ip import SCTP
 from sipcap.wire.packet import Carried, Datagram
 
@@ -174,7 +174,7 @@ class SctpMessages:
         """Give up what has waited too long; a clock that jumps back ends it, too."""
         while self._waiting:
             key, (since_us, _, _) = next(iter(self._waiting.items()))
-            if abs(ts_us - since_us) <= FRAGMENT_TIMEOUT_US:
+            if abs(ts_us - since_us) <= SCTP_TIMEOUT_US:
                 break
             self._give_up(key, "fragment")
 

@@ -228,6 +228,20 @@ def test_expire_gives_up_what_is_older_than_the_timeout() -> None:
     assert len(fragments.lost) == 2
 
 
+def test_fragments_from_another_time_are_another_packets() -> None:
+    """An identification that comes round before anybody called ``expire`` mixes nothing."""
+    fragments = Fragments()
+    later_us = 2 + FRAGMENT_TIMEOUT_US
+    other = b"B" * len(PAYLOAD)
+    assert add(fragments, piece(80, len(PAYLOAD)), 1) is None
+    assert add(fragments, piece(0, 80, other), later_us) is None
+    (lost,) = fragments.lost
+    assert (lost.reason, lost.pieces) == ("fragment", 1)
+    whole = add(fragments, piece(80, len(PAYLOAD), other), later_us)
+    assert whole is not None
+    assert whole.data == other
+
+
 def test_a_second_copy_that_is_not_whole_is_no_loss() -> None:
     """The packet was there; of pieces that come once more, none tells of a message that is missing."""
     fragments = Fragments()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipcap.errors import DecodeError
-from sipcap.limits import FRAGMENT_TIMEOUT_US, MAX_FRAGMENT_BYTES, MAX_FRAGMENTED_PACKETS
+from sipcap.limits import MAX_FRAGMENT_BYTES, MAX_FRAGMENTED_PACKETS, SCTP_TIMEOUT_US
 from sipcap.wire.ip import SCTP
 from sipcap.wire.packet import Carried
 from sipcap.wire.sctp import SctpMessages
@@ -155,9 +155,9 @@ def test_parts_that_stay_alone_are_lost() -> None:
     """After the time-out, or at the end; the first part says what it was."""
     messages = SctpMessages()
     assert payloads(messages, p.sctp(p.sctp_data(b"INVITE", 1, BEGIN)), p.sctp(p.sctp_data(b"x", 3, MIDDLE))) == []
-    messages.expire(1 + FRAGMENT_TIMEOUT_US)
+    messages.expire(1 + SCTP_TIMEOUT_US)
     assert messages.lost == []
-    messages.expire(2 + FRAGMENT_TIMEOUT_US)
+    messages.expire(2 + SCTP_TIMEOUT_US)
     first, other = messages.lost
     assert first.beginning is not None
     assert (first.reason, first.beginning.payload) == ("fragment", b"INVITE")
