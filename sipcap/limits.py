@@ -25,6 +25,48 @@ MAX_SIP_HEADERS: Final = 1_000
 MAX_ALEG_HEADERS: Final = 16
 """Names in ``callid_aleg_header``, as in the module (spec 1.5)."""
 
+MAX_SIP_MESSAGE_BYTES: Final = 1 << 20
+"""One SIP message of a stream; UDP carries 64 KB, and no length beyond this is believed."""
+
+MAX_SIP_START_LINE_BYTES: Final = 8_192
+"""A start line on a stream; request URIs with parameters and embedded headers reach a few KB."""
+
+TCP_CONNECTIONS: Final = 16_384
+"""TCP connections followed at a time, 3 KB each; the one that was silent longest makes room."""
+
+TCP_OPENINGS: Final = 16_384
+"""SYNs remembered that no data has followed, 200 bytes each; a flood of them pushes out nothing but each other."""
+
+TCP_IGNORED: Final = 65_536
+"""Directions of TCP connections known to be no SIP, 200 bytes each; the oldest is looked at again."""
+
+TCP_HELD_BYTES: Final = 1 << 20
+"""Segments of one direction that wait for one before them; more than that proves it lost."""
+
+TCP_TOTAL_BYTES: Final = 32 << 20
+"""All that waits in TCP streams, segments and messages alike; beyond it, what waits longest is given up."""
+
+TCP_PIECE_BYTES: Final = 256
+"""What a waiting segment costs beside its bytes; the bounds count it, for segments of one byte."""
+
+TCP_REORDER_US: Final = 100_000
+"""How much later a segment may be captured than one behind it: mirror ports that are merged do so."""
+
+TCP_GAP_US: Final = 2_000_000
+"""How long a segment is waited for that nobody has acknowledged: retransmissions come after 0.2 to 1 s."""
+
+TCP_WINDOW_BYTES: Final = 16 << 20
+"""A sequence number further away than this belongs to another connection with the same ports."""
+
+TCP_IDLE_US: Final = 600_000_000
+"""A connection without a segment for this long is forgotten; one that goes on is picked up on its way."""
+
+TCP_LOOK_BYTES: Final = 4_096
+"""Bytes of a new connection in which SIP, HEP or HTTP must begin (a PROXY header may come first)."""
+
+TCP_LOOK_MIDSTREAM_BYTES: Final = 128 << 10
+"""Bytes of a connection picked up on its way that are searched: it may be in the middle of a long message."""
+
 MAX_LINE_BYTES: Final = 8 << 20
 """One NDJSON record; a 1 MiB message needs at most 6 times that as JSON escapes."""
 

@@ -11,12 +11,14 @@ from sipcap.errors import DecodeError
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
 from sipcap.wire.hep import decode_datagram, looks_like_hep
 from sipcap.wire.ip import PROTOCOL_REASONS, SCTP, TCP, UDP, UDP_LITE
-from sipcap.wire.link import LinkType
+from sipcap.wire.link import LinkType, link_fields
 from sipcap.wire.media_reports import MediaReports
 from sipcap.wire.message import Message
 from sipcap.wire.packet import Carried, Datagram, decode_udp, decode_usual, message_of
 from sipcap.wire.rtcp import looks_like_rtcp
 from sipcap.wire.sctp import SctpMessages
+from sipcap.wire.stream_messages import StreamMessages
+from sipcap.wire.tcp import decode_tcp
 from sipcap.wire.tunnels import udp_tunnel
 from sipcap.wire.unwrap import Unwrapper, beginnings
 
@@ -53,7 +55,9 @@ class PacketDecoder:
         self._ports = ports
         self._unwrapper = Unwrapper()
         self._sctp = SctpMessages()
+        self._streams = StreamMessages(ports)
         self._reports = MediaReports()
+        self._last_us = 0
         self._messages: list[Message] = []
         self.packet_times: list[int] = []
         """When the packets of the last batch's messages were captured, microseconds since 1970, one each."""
@@ -82,7 +86,9 @@ class PacketDecoder:
         self._stats.packets += len(packets)
         self._stats.bytes += size
         if packets:
-            self._expire(packets[-1].ts_us)
+            self._last_us = packets[-1].ts_us
+            self._expire(self._last_us)
+            times.extend([self._last_us] * (len(messages) - len(times)))
         return self._hand_over(times)
 
     def expire(self, ts_us: int) -> list[Message]:
@@ -105,19 +111,22 @@ class PacketDecoder:
         self._unwrapper.fragments.finish()
         self._sctp.finish()
         self._count_lost()
-        return self._hand_over([message.ts_us for message in self._messages])
+        self._messages += self._streams.finish()
+        return self._hand_over([self._last_us] * len(self._messages))
 
     def _hand_over(self, times: list[int]) -> list[Message]:
         messages, self._messages = self._messages, []
         self._reports.relate(messages)
         self.packet_times = times
         self._stats.received += len(messages)
+        self._count_streams()
         return messages
 
     def _expire(self, ts_us: int) -> None:
         if 0 < ts_us < _MAX_TS_US:
             self._unwrapper.fragments.expire(ts_us)
             self._sctp.expire(ts_us)
+            self._messages += self._streams.expire(ts_us)
         self._count_lost()
 
     def _count_lost(self) -> None:
@@ -168,12 +177,27 @@ class PacketDecoder:
         return PROTOCOL_REASONS.get(protocol, "protocol")
 
     def _take_segment(self, carried: Carried, link: LinkType, ts_us: int) -> str:
-        """Where TCP goes on: ``carried.data`` is the segment from its header on, whole, through any tunnel.
+        """Put a TCP segment into its stream."""
+        if not 0 < ts_us < _MAX_TS_US:
+            return "time"
+        fields = link_fields(link, carried.header, carried.tos)
+        self._messages += self._streams.receive(decode_tcp(carried, ts_us, fields))
+        return ""
 
-        ``carried.scope`` belongs into the key of a stream: other VLANs and tunnels may have the same addresses.
-        """
-        del carried, link, ts_us
-        return "tcp"
+    def _count_streams(self) -> None:
+        """Take over what the streams have counted."""
+        streams, stats = self._streams, self._stats
+        stats.truncated += streams.truncated
+        streams.truncated = 0
+        if streams.rejected or streams.filtered:
+            stats.received += streams.rejected.total() + streams.filtered.total()
+            stats.rejected.update(streams.rejected)
+            stats.filtered.update(streams.filtered)
+            streams.rejected.clear()
+            streams.filtered.clear()
+        if streams.skipped:
+            self._skipped.update(+streams.skipped)
+            streams.skipped.clear()
 
     def _take_datagram(self, datagram: Datagram, link: LinkType, ts_us: int) -> str:
         payload = datagram.payload

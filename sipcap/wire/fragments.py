@@ -119,11 +119,14 @@ class Fragments:
         puzzle = self._waiting.pop(key)
         self.held_bytes -= puzzle.size + PACKET_COST
         beginning = puzzle.beginning()
-        done_us, head = self._done.get(key, (0, b""))
-        is_recent = bool(head) and not _is_over(done_us, puzzle.since_us)
-        if beginning is not None and is_recent and head.startswith(beginning.data[: len(head)]):
+        if beginning is not None and self._is_known(key, puzzle.since_us, beginning.data):
             beginning = None  # the same once more, and not whole this time: nothing is lost
         self.lost.append(Lost(puzzle.failure or reason, puzzle.count, beginning))
+
+    def _is_known(self, key: _Key, since_us: int, beginning: bytes) -> bool:
+        """Whether a packet that began so was complete shortly before."""
+        done_us, head = self._done.get(key, (0, b""))
+        return bool(head) and not _is_over(done_us, since_us) and head.startswith(beginning[: len(head)])
 
     def expire(self, ts_us: int) -> None:
         """Give up what has waited too long; a clock that jumps back ends it, too."""

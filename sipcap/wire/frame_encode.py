@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from sipcap.wire.address import mac_packed
 from sipcap.wire.hep_encode import EncodeError
+from sipcap.wire.layer2 import IP4, IP6
 
 RAW: Final = 101
 ETHERNET: Final = 1
@@ -23,8 +24,6 @@ TCP: Final = 6
 SCTP: Final = 132
 _MAX_IP_BYTES: Final = 65_535
 _TTL: Final = 64
-_IP4_TYPE: Final = b"\x08\x00"
-_IP6_TYPE: Final = b"\x86\xdd"
 _NO_MAC: Final = bytes(6)
 _VLAN: Final = b"\x81\x00"
 
@@ -79,7 +78,7 @@ def _link_header(link: int, source_mac: str, destination_mac: str, vlan: int, ad
         destination = mac_packed(destination_mac) if destination_mac else _NO_MAC
     except ValueError:
         raise EncodeError("mac") from None
-    kind = _IP4_TYPE if address_bytes == 4 else _IP6_TYPE
+    kind = IP4 if address_bytes == 4 else IP6
     tags = _VLAN + vlan.to_bytes(2, "big") + kind if vlan else kind
     if link == ETHERNET:
         return destination + source + tags
