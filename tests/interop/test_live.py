@@ -63,6 +63,19 @@ def test_mirror_has_every_message_of_real_calls(network: Cable, tmp_path: Path, 
     assert (process.summary["kernel_dropped"], imbalance(process.summary)) == (0, 0)
 
 
+@pytest.mark.parametrize("args", [(), ("--listen", "*:1024-65535", "--bpf", "--children", "2")])
+def test_mirror_has_every_message_of_real_calls_over_tcp(network: Cable, tmp_path: Path, args: tuple[str, ...]) -> None:
+    """Segments are put together to the messages that SIPp says it sent or received; each is marked as TCP's."""
+    with _capturing(network, tmp_path, "--mode", "mirror", "--iface", "right", *args) as process:
+        sent = _calls(network, tmp_path, "t1")
+        assert len(sent) >= _CALLS * MESSAGES_A_CALL
+        wait_for_lines(process, len(sent))
+        assert process.stop() == 0
+        assert _found(process) == sorted(sent)
+        assert {line["proto"] for line in process.lines} == {2}
+    assert (process.summary["kernel_dropped"], imbalance(process.summary)) == (0, 0)
+
+
 @contextlib.contextmanager
 def _tunnelling(network: Cable) -> Iterator[None]:
     """What crosses the cable is sent again, as a mirror would, in IP in IP to the right side's second address."""
@@ -87,12 +100,15 @@ def _tunnelling(network: Cable) -> Iterator[None]:
         os.close(stop_writing)
 
 
+@pytest.mark.parametrize("transport", ["u1", "t1"])
 @pytest.mark.parametrize("args", [(), ("--children", "2")])
-def test_ipip_has_every_message_of_real_calls(network: Cable, tmp_path: Path, args: tuple[str, ...]) -> None:
+def test_ipip_has_every_message_of_real_calls(
+    network: Cable, tmp_path: Path, args: tuple[str, ...], transport: str
+) -> None:
     """The inner packets are the calls', their addresses and texts unchanged."""
     with _capturing(network, tmp_path, "--mode", "ipip", *args) as process:
         with _tunnelling(network):
-            sent = _calls(network, tmp_path)
+            sent = _calls(network, tmp_path, transport)
             wait_for_lines(process, len(sent))
         assert process.stop() == 0
         assert _found(process) == sorted(sent)
