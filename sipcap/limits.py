@@ -240,30 +240,6 @@ SEARCH_KEYS: Final = 100_000
 MAX_EXPORT_CONNECTIONS: Final = 65_536
 """Connections whose sequence numbers ``export`` remembers: 30 MB; one that was forgotten begins again."""
 
-MAX_ROUTED_VALUE: Final = 1_024
-"""Characters of a header's value that a route's regular expression sees: Python's search may need their square."""
-
-HOOK_TIMEOUT_S: Final = 5.0
-"""How long a hook may think about one message (design 1.7)."""
-
-HOOK_HANG_S: Final = 5.0
-"""A hook that is still there so long after its time was over cannot be ended, and costs its process."""
-
-SLOW_HOOK_S: Final = 0.1
-"""A hook that takes longer for one message is named in the log: meanwhile, 1,000 more may have come."""
-
-FORWARD_QUEUE_BYTES: Final = 16 << 20
-"""Packets that wait for one collector: some seconds of a large site, in each capturing process."""
-
-FORWARD_CONNECT_S: Final = 5.0
-"""How long a collector has to accept a connection."""
-
-FORWARD_RETRY_S: Final = 1.0
-"""A collector that cannot be reached is tried again this often."""
-
-FORWARD_DRAIN_S: Final = 2.0
-"""What waits for collectors when a capture ends is sent within this, for all of them together."""
-
 CONTROL_CONNECTIONS: Final = 64
 """Clients at one control or metrics socket at a time; a further one takes the place of who was silent longest."""
 
