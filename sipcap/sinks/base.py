@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sipcap.record import Record
 
@@ -42,3 +42,14 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Disconnect; may be called twice."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """What a sink may have besides: a way to end a write that does not come back."""
+
+    def interrupt(self) -> None:
+        """Make the write that runs in another thread fail soon, and never repeat it; returns at once.
+
+        Nothing is written afterwards. Whether a commit that was interrupted took place stays open.
+        """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from sipcap.errors import CannotStart, SinkError
-from sipcap.sinks.base import Adjusted, Row, Sink
+from sipcap.sinks.base import Adjusted, Interruptible, Row, Sink
 
 
 class DeferredSink:
@@ -38,3 +38,9 @@ class DeferredSink:
         if self._sink is not None:
             self._sink.close()
             self._sink = None
+
+    def interrupt(self) -> None:
+        """End a write that does not come back; see Interruptible."""
+        sink: object = self._sink
+        if isinstance(sink, Interruptible):
+            sink.interrupt()
