@@ -184,6 +184,7 @@ class Destination:
                 return ""
             except ConnectionRefusedError:
                 failure = "nobody listens there"
+                self._trouble.warning(failure)
                 if self.sent:
                     self.sent -= 1
                     self._refused += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import signal
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Final, Self, TextIO
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.hooks import Hook, Request, error_text
-from sipcap.limits import HOOK_HANG_S, SLOW_HOOK_S
+from sipcap.limits import HOOK_HANG_S, MAX_HOOK_ROUTES, SLOW_HOOK_S
 from sipcap.routes import Route, make_route
 from sipcap.throttle import Throttle
 
@@ -20,6 +21,7 @@ GO_ON: Final = 1
 DONE: Final = 0
 Answer = int | Route
 
+_LOGGER = logging.getLogger("sipcap")
 _AGAIN_S: Final = 1.0  # a hook that swallows the exception gets it again this often
 _REARM_S: Final = 1.0
 _STDERR: Final = 2
@@ -58,6 +60,9 @@ class HookRunner:
         self._rearm_s = 0.0
         self._stdout: TextIO = sys.stdout
         self._known: dict[Route, bool] = {}
+        self._calls = 0
+        self._total_s = 0.0
+        self._longest_s = 0.0
         self._errors = Throttle(f"hook {hook.text}: %s; the message is dropped")
         self._timeouts = Throttle(f"hook {hook.text}: %s; the message is dropped")
         self._slow = Throttle(f"hook {hook.text} took %.3f s for one message; receiving waits meanwhile")
@@ -75,6 +80,11 @@ class HookRunner:
         signal.signal(signal.SIGALRM, self._handler)
         signal.setitimer(signal.ITIMER_REAL, *self._timer)
         sys.stdout = self._stdout
+        if self._calls:
+            mean_ms, longest_ms = 1_000 * self._total_s / self._calls, 1_000 * self._longest_s
+            _LOGGER.info(
+                "hook %s: %d calls, mean %.3f ms, longest %.3f ms", self._hook.text, self._calls, mean_ms, longest_ms
+            )
 
     def rest(self) -> None:
         """No hook runs for a while, which is no hang."""
@@ -111,11 +121,16 @@ class HookRunner:
             self._errors.warning(error_text(error))
             raise HookFailed("hook_error") from None
         finally:
-            took_s = time.monotonic() - began_s
-            self._counters.hook_calls += 1
-            self._counters.hook_us += round(took_s * 1_000_000)
-            if took_s > SLOW_HOOK_S:
-                self._slow.warning(took_s)
+            self._measure(time.monotonic() - began_s)
+
+    def _measure(self, took_s: float) -> None:
+        self._calls += 1
+        self._total_s += took_s
+        self._longest_s = max(self._longest_s, took_s)
+        self._counters.hook_calls += 1
+        self._counters.hook_us += round(took_s * 1_000_000)
+        if took_s > SLOW_HOOK_S:
+            self._slow.warning(took_s)
 
     def _ask_in_time(self, request: Request) -> Answer:
         try:
@@ -137,13 +152,10 @@ class HookRunner:
             raise ValueError(f"it returned {type(answer).__name__}{shown}, which is neither 1, 0, None nor a Route")
         if answer not in self._known:
             _check(answer)
-            if len(self._known) >= _MAX_KNOWN:
+            if len(self._known) >= MAX_HOOK_ROUTES:
                 self._known.clear()
             self._known[answer] = True
         return answer if answer.table or answer.capture_mode else GO_ON
-
-
-_MAX_KNOWN: Final = 4_096  # a hook may make up a table for each message
 
 
 def _check(route: Route) -> None:

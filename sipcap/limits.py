@@ -25,6 +25,48 @@ MAX_SIP_HEADERS: Final = 1_000
 MAX_ALEG_HEADERS: Final = 16
 """Names in ``callid_aleg_header``, as in the module (spec 1.5)."""
 
+MAX_SIP_MESSAGE_BYTES: Final = 1 << 20
+"""One SIP message of a stream; UDP carries 64 KB, and no length beyond this is believed."""
+
+MAX_SIP_START_LINE_BYTES: Final = 8_192
+"""A start line on a stream; request URIs with parameters and embedded headers reach a few KB."""
+
+TCP_CONNECTIONS: Final = 16_384
+"""TCP connections followed at a time, 3 KB each; the one that was silent longest makes room."""
+
+TCP_OPENINGS: Final = 16_384
+"""SYNs remembered that no data has followed, 200 bytes each; a flood of them pushes out nothing but each other."""
+
+TCP_IGNORED: Final = 65_536
+"""Directions of TCP connections known to be no SIP, 200 bytes each; the oldest is looked at again."""
+
+TCP_HELD_BYTES: Final = 1 << 20
+"""Segments of one direction that wait for one before them; more than that proves it lost."""
+
+TCP_TOTAL_BYTES: Final = 32 << 20
+"""All that waits in TCP streams, segments and messages alike; beyond it, what waits longest is given up."""
+
+TCP_PIECE_BYTES: Final = 256
+"""What a waiting segment costs beside its bytes; the bounds count it, for segments of one byte."""
+
+TCP_REORDER_US: Final = 100_000
+"""How much later a segment may be captured than one behind it: mirror ports that are merged do so."""
+
+TCP_GAP_US: Final = 2_000_000
+"""How long a segment is waited for that nobody has acknowledged: retransmissions come after 0.2 to 1 s."""
+
+TCP_WINDOW_BYTES: Final = 16 << 20
+"""A sequence number further away than this belongs to another connection with the same ports."""
+
+TCP_IDLE_US: Final = 600_000_000
+"""A connection without a segment for this long is forgotten; one that goes on is picked up on its way."""
+
+TCP_LOOK_BYTES: Final = 4_096
+"""Bytes of a new connection in which SIP, HEP or HTTP must begin (a PROXY header may come first)."""
+
+TCP_LOOK_MIDSTREAM_BYTES: Final = 128 << 10
+"""Bytes of a connection picked up on its way that are searched: it may be in the middle of a long message."""
+
 MAX_LINE_BYTES: Final = 8 << 20
 """One NDJSON record; a 1 MiB message needs at most 6 times that as JSON escapes."""
 
@@ -39,6 +81,26 @@ STREAM_RESYNC_BYTES: Final = 64 << 10
 
 STREAM_IDLE_S: Final = 60.0
 """A peer that stops in the middle of a frame, or of the TLS handshake, is closed after this."""
+
+FRAGMENT_TIMEOUT_US: Final = 5_000_000
+"""How long fragments of an IP packet wait for the others, in packet time. On the wire they follow each other within
+milliseconds; longer (Linux: 30 s) only lets IPv4's identification come round, and pieces of two packets meet
+(RFC 4963): at 13,000 packets a second between two hosts after 5 s."""
+
+SCTP_TIMEOUT_US: Final = 60_000_000
+"""How long parts of an SCTP message wait for the others, in packet time: RTO.Max of RFC 9260 section 16."""
+
+MAX_FRAGMENTED_PACKETS: Final = 4_096
+"""Incomplete IP packets at a time; Linux has about 4 MB for them, which are as many of two fragments each."""
+
+MAX_FRAGMENT_BYTES: Final = 16 << 20
+"""Bytes that wait for other fragments: 256 of the longest IP packets, or all of MAX_FRAGMENTED_PACKETS usual ones."""
+
+MAX_FRAGMENTS: Final = 256
+"""Pieces of one IP packet: 65,535 bytes over the smallest link that IPv4 hosts have to expect (576) are 119."""
+
+MAX_LAYERS: Final = 8
+"""Packets inside each other; four are usual where a mirror tunnel (ERSPAN in an overlay) shows VXLAN."""
 
 SOCKET_BATCH: Final = 256
 """Datagrams taken from one socket before the others get their turn."""
@@ -72,6 +134,33 @@ DRAIN_TIMEOUT_S: Final = 10.0
 
 FLUSH_INTERVAL_S: Final = 0.1
 """Lines reach a pipe at most this much later (design 1.5)."""
+
+MAX_ROUTED_VALUE: Final = 1_024
+"""Characters of a header's value that a route's regular expression sees: Python's search may need their square."""
+
+HOOK_TIMEOUT_S: Final = 5.0
+"""How long a hook may think about one message (design 1.7)."""
+
+HOOK_HANG_S: Final = 5.0
+"""A hook that is still there so long after its time was over cannot be ended, and costs its process."""
+
+SLOW_HOOK_S: Final = 0.1
+"""A hook that takes longer for one message is named in the log: meanwhile, 1,000 more may have come."""
+
+FORWARD_QUEUE_BYTES: Final = 16 << 20
+"""Packets that wait for one collector: some seconds of a large site, in each capturing process."""
+
+FORWARD_CONNECT_S: Final = 5.0
+"""How long a collector has to accept a connection."""
+
+FORWARD_RETRY_S: Final = 1.0
+"""A collector that cannot be reached is tried again this often."""
+
+FORWARD_DRAIN_S: Final = 2.0
+"""What waits for collectors when a capture ends is sent within this, for all of them together."""
+
+MAX_HOOK_ROUTES: Final = 4_096
+"""Answers of a hook that are known to be right; it may make up a table for each message."""
 
 SQLITE_BUSY_S: Final = 10.0
 """How long SQLite waits for another process' lock before a batch counts as failed."""
@@ -151,30 +240,6 @@ SEARCH_KEYS: Final = 100_000
 MAX_EXPORT_CONNECTIONS: Final = 65_536
 """Connections whose sequence numbers ``export`` remembers: 30 MB; one that was forgotten begins again."""
 
-MAX_ROUTED_VALUE: Final = 1_024
-"""Characters of a header's value that a route's regular expression sees: Python's search may need their square."""
-
-HOOK_TIMEOUT_S: Final = 5.0
-"""How long a hook may think about one message (design 1.7)."""
-
-HOOK_HANG_S: Final = 5.0
-"""A hook that is still there so long after its time was over cannot be ended, and costs its process."""
-
-SLOW_HOOK_S: Final = 0.1
-"""A hook that takes longer for one message is named in the log: meanwhile, 1,000 more may have come."""
-
-FORWARD_QUEUE_BYTES: Final = 16 << 20
-"""Packets that wait for one collector: some seconds of a large site, in each capturing process."""
-
-FORWARD_CONNECT_S: Final = 5.0
-"""How long a collector has to accept a connection."""
-
-FORWARD_RETRY_S: Final = 1.0
-"""A collector that cannot be reached is tried again this often."""
-
-FORWARD_DRAIN_S: Final = 2.0
-"""What waits for collectors when a capture ends is sent within this, for all of them together."""
-
 CONTROL_CONNECTIONS: Final = 64
 """Clients at one control or metrics socket at a time; a further one takes the place of who was silent longest."""
 
@@ -219,3 +284,20 @@ TOP_PUBLISHED: Final = 200
 
 TOP_KEY_CHARS: Final = 128
 """What is kept of a user agent's name; longer ones are cut, so that hostile ones take no memory."""
+MAX_SDP_LINES: Final = 1_000
+"""Lines of an SDP that are looked at; WebRTC's have two hundred."""
+
+MAX_SDP_MEDIA: Final = 64
+"""Addresses, and SSRCs, taken from one SDP."""
+
+MAX_MEDIA_PLACES: Final = 200_000
+"""Addresses and SSRCs of media that are remembered for RTCP: ten thousands of calls at a time, 40 MB."""
+
+MAX_CONFIG_INCLUDES: Final = 100
+"""Files that a Kamailio configuration includes; they may include each other without end."""
+
+MAX_SCRIPT_NESTING: Final = 100
+"""Blocks within blocks of a Kamailio script; people write five."""
+
+MAX_TRANSLATED_ROUTES: Final = 1_000
+"""Routes that are made of a Kamailio script."""

@@ -44,7 +44,7 @@ FORMS
     hep     HEPv3 frames one behind the other, as over TCP
     text    a line with time, protocol and addresses, then the message
     TCP, WebSocket and SCTP go back as connections, from their handshake on; TLS as the TCP that was inside.
-    A report (RTCP, log ...) has no packet of its own and becomes HEP to port 9060 in a capture."""
+    RTCP that was captured goes back as RTCP; any other report has no packet of its own and becomes HEP to port 9060."""
 
 
 @click.command("export", epilog=_EPILOG)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from sipcap.exporting.record_message import message_of_record
 from sipcap.limits import HEP_PORT
-from sipcap.record import Record, SipRecord, message_bytes
+from sipcap.record import Record, ReportRecord, SipRecord, message_bytes
 from sipcap.wire.address import ip_packed
 from sipcap.wire.connection_encode import Connections
 from sipcap.wire.frame_encode import ETHERNET, RAW, Way, frame, natural_link, udp_packet
 from sipcap.wire.hep_encode import EncodeError, encode_hep
+from sipcap.wire.media_reports import RTCP_PAYLOAD
 from sipcap.wire.pcap_encode import pcap_header, pcap_record, pcapng_header, pcapng_interface, pcapng_packet
+from sipcap.wire.rtcp_encode import encode_rtcp
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 _UNKNOWN: Final = bytes(4)
@@ -28,8 +31,8 @@ Packets = list[tuple[Way, bytes]]
 class PacketMaker:
     """Makes the IP packets of records.
 
-    SIP goes out as it was on the wire, between its own addresses. What is no SIP (a report) has no wire form of its
-    own and becomes a HEP packet.
+    SIP goes out as it was on the wire, between its own addresses, and so does RTCP that was captured. Any other report
+    has no wire form of its own and becomes a HEP packet.
 
     Args:
         keep_hep: what came as HEP becomes HEP again, with all that its envelope says.
@@ -55,6 +58,9 @@ class PacketMaker:
         Raises:
             EncodeError: ``too_big``, a reason of ``check``, or one of ``encode_hep``.
         """
+        if isinstance(record, ReportRecord) and is_rtcp(record):
+            way = way_of(record)
+            return [(way, udp_packet(rtcp_of(record), way))]
         if self._is_hep(record):
             message = message_of_record(record)
             data = encode_hep(message, message.hep_version if message.hep_version in (1, 2) else 3)
@@ -69,7 +75,25 @@ class PacketMaker:
         return [(way, udp_packet(payload, way))]
 
     def _is_hep(self, record: Record) -> bool:
+        if isinstance(record, ReportRecord) and is_rtcp(record):
+            return False
         return not isinstance(record, SipRecord) or (self._keep_hep and record.hep_version is not UNSET)
+
+
+def is_rtcp(record: ReportRecord) -> bool:
+    """Whether a report is RTCP that was captured as such: no HEP agent sent its JSON."""
+    return record.payload_type == RTCP_PAYLOAD and record.hep_version is UNSET
+
+
+def rtcp_of(record: ReportRecord) -> bytes:
+    """The RTCP packets of a report; raises EncodeError: ``rtcp``."""
+    try:
+        values = msgspec.json.decode(record.msg)
+    except (msgspec.DecodeError, RecursionError):
+        raise EncodeError("rtcp") from None
+    if not isinstance(values, dict):
+        raise EncodeError("rtcp")
+    return encode_rtcp(values)
 
 
 def way_of(record: Record) -> Way:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from sipcap.errors import CannotStart
 from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS
@@ -19,6 +19,7 @@ _NAME: Final = re.compile(
 _MAX_NAME_BYTES: Final = 63
 """What every server takes; PostgreSQL cuts a longer one."""
 _SHOWN: Final = 80
+T = TypeVar("T")
 
 
 class Naming:
@@ -63,6 +64,12 @@ class Naming:
     def ours(self, name: str) -> str | None:
         """Which column a name of the table means; None if it is not one of a record."""
         return self._ours.get(name.lower())
+
+    def existing(self, names: Mapping[str, T]) -> dict[str, T]:
+        """What is known of a table's columns, by our names; those that mean nothing to us have other names."""
+        if self.is_usual:
+            return dict(names)
+        return {self.ours(name) or (f"({name}" if name in _COLUMNS else name): value for name, value in names.items()}
 
     def translated(self, columns: Sequence[Column]) -> Sequence[Column]:
         """Columns of a table by our names; those that mean nothing to us are left out."""

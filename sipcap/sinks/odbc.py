@@ -102,6 +102,10 @@ class OdbcDriver(Driver):
             return Trouble.CLASH
         return Trouble.BUSY if state.startswith(_BUSY) or _PASSES.search(words) else Trouble.REFUSED
 
+    def says_missing(self, error: Exception) -> bool:
+        """Whether an error says that there is no such table."""
+        return _state(error) in _MISSING or "no such table" in self.text(error)
+
     def text(self, error: Exception) -> str:
         """See Driver."""
         said = one_line(str(error.args[-1]) if isinstance(error, self._api.Error) and error.args else str(error))

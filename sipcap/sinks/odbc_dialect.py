@@ -41,6 +41,7 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUOTED: Final = re.compile(r'"([^"]*)"')
 
 
+_LIMIT: Final = frozenset({"SQLite", "PostgreSQL", "MySQL", "MariaDB"})
 _USUAL: Final = Naming()
 
 
@@ -76,6 +77,12 @@ class Dialect:
     def quote(self, name: str) -> str:
         """Quote an identifier."""
         return self._mark + name.replace(self._mark, self._mark * 2) + self._mark if self._mark else name
+
+    def limited(self, sql: str, rows: int, offset: int = 0) -> str:
+        """An ordered SELECT of so many rows, behind so many others."""
+        if self.engine in _LIMIT:
+            return f"{sql} LIMIT {rows} OFFSET {offset}"
+        return f"{sql} OFFSET {offset} ROWS FETCH NEXT {rows} ROWS ONLY"  # SQL:2008
 
     def statements(self, kind: str, name: str, naming: Naming = _USUAL) -> list[str]:
         """The statements of ``sql/odbc/<kind>.sql`` for a table of this name; their indexes have names of their own."""

@@ -16,7 +16,7 @@ from typing import Final
 import cypcap  # type: ignore[import-untyped]  # it ships no types
 
 from sipcap.errors import CannotStart
-from sipcap.sources.kernel_filter import Program, cooked, taking_whole
+from sipcap.sources.kernel_filter import Program, cooked, or_llc, taking_whole
 from sipcap.sources.pcap_reader import BadFilterError
 from sipcap.sources.port_filter import port_expression
 from sipcap.wire.link import LINK_TYPES, LinkType
@@ -143,7 +143,8 @@ def compile_filter(interface: Interface, expression: str | None, ports: Sequence
     if expression is None:
         return None
     ethernet = interface.link_type in (_ETHERNET, _COOKED)
-    if expression == AUTO:
+    follows_from_ports = expression == AUTO
+    if follows_from_ports:
         expression = port_expression(ports, ethernet=ethernet, tags=interface.link_type == _ETHERNET)
     handle = _libpcap(interface.name)
     try:
@@ -155,7 +156,9 @@ def compile_filter(interface: Interface, expression: str | None, ports: Sequence
         raise BadFilterError(text) from None
     finally:
         handle.close()
-    return cooked(program) if interface.has_header else program
+    if interface.has_header:
+        program = cooked(program)
+    return or_llc(program, is_cooked=interface.is_cooked) if ethernet and follows_from_ports else program
 
 
 def is_up(name: str) -> bool:

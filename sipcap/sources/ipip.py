@@ -141,6 +141,17 @@ class IpipSource:
             SourceLost: the interface is gone; what came before has been yielded.
         """
         decoder = PacketDecoder(self.stats, self.skipped, port_set(self._options.ports))
+        failure: SourceLost | None = None
+        try:
+            for packets in self._packets():
+                yield decoder.decode(packets) if packets else decoder.expire(time.time_ns() // 1_000)
+        except SourceLost as error:
+            failure = error
+        yield decoder.finish()
+        if failure is not None:
+            raise failure
+
+    def _packets(self) -> Iterator[list[Packet]]:
         ports = {port.socket.fileno(): port for port in self._ports[self._index]}
         poller = select.poll()
         for descriptor in ports:
@@ -150,7 +161,7 @@ class IpipSource:
             packets: list[Packet] = []
             for descriptor, _ in poller.poll(FLUSH_INTERVAL_S * 1_000):
                 packets += ports[descriptor].receive()
-            yield decoder.decode(packets) if packets else []
+            yield packets
             if (now_s := time.monotonic()) >= housekeeping_s:
                 housekeeping_s = now_s + _HOUSEKEEPING_S
                 self._keep_house()
@@ -158,8 +169,7 @@ class IpipSource:
                 time.sleep(_GATHER_S)
         if self._hands_over:
             return
-        for packets in self._drain():
-            yield decoder.decode(packets)
+        yield from self._drain()
 
     def _keep_house(self) -> None:
         for port in self._ports[self._index]:

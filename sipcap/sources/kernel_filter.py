@@ -30,8 +30,8 @@ _SO_ATTACH_FILTER: Final = 26
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 
 # BPF codes: class in the low three bits, size in the next two, mode above.
-_LD_WORD, _LD_WORD_INDIRECT, _LDX_HEADER_LENGTH = 0x20, 0x40, 0xB1
-_LDX_MEMORY, _LDX_CONSTANT, _ST, _ADD_X, _MOD, _JEQ, _RET = 0x61, 0x01, 0x02, 0x0C, 0x94, 0x15, 0x06
+_LD_WORD, _LD_HALF, _LD_WORD_INDIRECT, _LDX_HEADER_LENGTH = 0x20, 0x28, 0x40, 0xB1
+_LDX_MEMORY, _LDX_CONSTANT, _ST, _ADD_X, _MOD, _JEQ, _JGT, _RET = 0x61, 0x01, 0x02, 0x0C, 0x94, 0x15, 0x25, 0x06
 _LD_CLASSES: Final = (0, 1)
 _RET_CLASS: Final = 6
 _PACKET_MODES: Final = (0x20, 0x40, 0xA0)  # absolute, indirect, length of an IPv4 header
@@ -42,6 +42,8 @@ _PROTOCOL, _PACKET_TYPE, _HARDWARE_TYPE = _ANCILLARY, _ANCILLARY + 4, _ANCILLARY
 
 _OUTGOING: Final = 4  # PACKET_OUTGOING
 _ARPHRD_LOOPBACK: Final = 772
+_LLC: Final = 4  # ETH_P_802_2
+_MAX_LENGTH: Final = 1_500
 _TAKE_ALL: Final = 0x40000
 
 
@@ -80,6 +82,16 @@ def directed(program: Sequence[Instruction], direction: str, *, has_loopback: bo
             *program,
         ]  # fmt: skip
     return list(program)
+
+
+def or_llc(program: Sequence[Instruction], *, is_cooked: bool) -> Program:
+    """Let frames with LLC (and SNAP, and IP behind it) through as well: they have a length where others have a type.
+
+    libpcap could be told so, but then forgets VLAN tags that the kernel has taken off (1.10.6).
+    """
+    if is_cooked:
+        return [(_LD_WORD, 0, 0, _PROTOCOL), (_JEQ, 0, 1, _LLC), (_RET, 0, 0, _TAKE_ALL), *program]
+    return [(_LD_HALF, 0, 0, 12), (_JGT, 1, 0, _MAX_LENGTH), (_RET, 0, 0, _TAKE_ALL), *program]
 
 
 def everything() -> Program:

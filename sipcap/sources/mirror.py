@@ -116,18 +116,27 @@ class MirrorSource:
         ring = self._rings[self._index]
         decoder = PacketDecoder(self.stats, self.skipped, port_set(self._options.ports))
         self._lost_before = lost_by_interfaces(self._options.iface)
+        failure: SourceLost | None = None
+        try:
+            for packets in self._packets(ring):
+                yield decoder.decode(packets) if packets else decoder.expire(time.time_ns() // 1_000)
+        except SourceLost as error:
+            failure = error
+        yield decoder.finish()
+        if failure is not None:
+            raise failure
+
+    def _packets(self, ring: PacketRing) -> Iterator[list[Packet]]:
         housekeeping_s = 0.0
         while not self._stopping:
-            packets = ring.read() or self._wait(ring)
-            yield decoder.decode(packets) if packets else []
+            yield ring.read() or self._wait(ring)
             if (now_s := time.monotonic()) >= housekeeping_s:
                 housekeeping_s = now_s + _HOUSEKEEPING_S
                 self._keep_house(ring)
         self._keep_house(ring)
         if self._hands_over:
             return
-        for packets in self._drain(ring):
-            yield decoder.decode(packets)
+        yield from self._drain(ring)
 
     def _wait(self, ring: PacketRing) -> list[Packet]:
         try:

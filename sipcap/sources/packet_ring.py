@@ -21,7 +21,7 @@ from sipcap.limits import RING_BLOCK_BYTES, RING_BLOCK_MS
 from sipcap.sources.interfaces import Interface, no_permission
 from sipcap.sources.kernel_filter import NOTHING, Instruction, attach
 from sipcap.sources.packet_decoder import Packet
-from sipcap.wire.link import IP4, IP6
+from sipcap.wire.layer2 import IP4, IP6
 
 _SOL_PACKET: Final = 263
 _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _FANOUT = 1, 5, 6, 10, 18

@@ -94,10 +94,18 @@ class PcapSource:
         reader = self._reader or open_reader(path, self._options.bpf)
         self._reader = reader
         counted = 0
-        while not self._stopping and (packets := reader.read()) is not None:
-            counted = self._count_filtered(reader.filtered, counted)
-            yield self._decoder.decode(packets)
+        failure: InputError | None = None
+        try:
+            while not self._stopping and (packets := reader.read()) is not None:
+                counted = self._count_filtered(reader.filtered, counted)
+                yield self._decoder.decode(packets)
+        except InputError as error:
+            failure = error
         self._count_filtered(reader.filtered, counted)
+        if messages := self._decoder.finish():
+            yield messages
+        if failure is not None:
+            raise failure
 
     def _count_filtered(self, filtered: int, counted: int) -> int:
         if filtered > counted:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-_TUNNEL_PROTOCOLS: Final = (4, 41, 47)
-"""IPv4 and IPv6 in IP, GRE (with ERSPAN in it)."""
+from sipcap.wire.tunnels import IP_TUNNELS, UDP_TUNNELS
 
-_TUNNEL_PORTS: Final = (4789, 8472, 6081, 37008)
-"""VXLAN (IANA's and Linux' old one), GENEVE, TZSP."""
+_OTHER_PROTOCOLS: Final = (51, 136)
+"""An authentication header, behind which ``port`` does not look, and UDP-Lite, whose ports it does not know."""
 
 _TUNNEL_TYPES: Final = (0x8847, 0x8848, 0x8864)
 """MPLS and PPPoE sessions: what is behind their headers stands where this filter does not look."""
@@ -34,8 +33,8 @@ def port_expression(ports: Sequence[range], *, ethernet: bool, tags: bool) -> st
     parts = [_port_terms(each) for each in ports]
     parts.append("ip[6:2] & 0x1fff != 0")
     parts += [f"ip6[6] == {number}" for number in _EXTENSIONS]
-    parts += [f"ip proto {number} or ip6 proto {number}" for number in _TUNNEL_PROTOCOLS]
-    parts += [f"udp port {port}" for port in _TUNNEL_PORTS]
+    parts += [f"ip proto {number} or ip6 proto {number}" for number in (*IP_TUNNELS, *_OTHER_PROTOCOLS)]
+    parts += [f"udp port {port}" for port in UDP_TUNNELS]
     if not ethernet:
         return " or ".join(parts)
     parts += [f"ether proto {number:#x}" for number in _TUNNEL_TYPES + (() if tags else _TAG_TYPES)]

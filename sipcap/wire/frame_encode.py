@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from sipcap.wire.address import mac_packed
 from sipcap.wire.hep_encode import EncodeError
-from sipcap.wire.link import IP4, IP6
+from sipcap.wire.layer2 import IP4, IP6
 
 RAW: Final = 101
 ETHERNET: Final = 1

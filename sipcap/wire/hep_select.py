@@ -91,6 +91,10 @@ def _value(number: int, data: bytes) -> int | str | bytes:
 
 def _value_of_head(message: Message, number: int) -> int | str | bytes | None:
     """What the head of HEPv1 or v2, or the capture of a packet, says; a time or id that it has not is None."""
+    field = c.EXTRA_FIELDS.get(number)
+    if field is not None:
+        found: int | str | bytes | None = (message.extra or {}).get(field.name)
+        return found
     is_ip6 = message.family == 10
     seconds, microseconds = divmod(message.ts_us, 1_000_000)
     has_id = message.hep_version > 1
@@ -105,6 +109,8 @@ def _value_of_head(message: Message, number: int) -> int | str | bytes | None:
         c.MICROSECONDS: microseconds if seconds else None,
         c.PAYLOAD_TYPE: message.payload_type,
         c.CAPTURE_ID: message.capture_id if has_id else None,
+        c.AUTH_KEY: message.auth_key,
         c.PAYLOAD: message.payload,
+        c.CORRELATION_ID: message.correlation_id,
     }
     return values.get(number)

@@ -32,13 +32,15 @@ def tunnel(network: Cable, packets: Iterable[bytes], *, outer: int = 4, options:
     family = socket.AF_INET if outer == 4 else socket.AF_INET6
     end = network.right.ip4 if outer == 4 else network.right.ip6
     number = 0
-    with network.left.open_socket(family, socket.SOCK_RAW, 4) as sender4:
-        with network.left.open_socket(family, socket.SOCK_RAW, 41) as sender6:
-            if options:
-                sender4.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, options)
-            for packet in packets:
-                (sender4 if packet[0] >> 4 == 4 else sender6).sendto(packet, (end, 0))
-                number += 1
+    with (
+        network.left.open_socket(family, socket.SOCK_RAW, 4) as sender4,
+        network.left.open_socket(family, socket.SOCK_RAW, 41) as sender6,
+    ):
+        if options:
+            sender4.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, options)
+        for packet in packets:
+            (sender4 if packet[0] >> 4 == 4 else sender6).sendto(packet, (end, 0))
+            number += 1
     return number
 
 

@@ -12,9 +12,11 @@ import pytest
 
 from tests.cli.live import JSON, listening, sip_frames, texts, wait_for_lines
 from tests.support.background import background, imbalance, wait_for
+from tests.support.layered import CASES
 from tests.support.messages import sip, sip_message
 from tests.support.namespaces import Cable, cable
-from tests.support.packets import ethernet, ip4, ip6, udp
+from tests.support.packets import ETHERNET, ethernet, fragments4, ip4, ip6, udp
+from tests.support.programs import need
 
 CHILDREN = pytest.mark.parametrize("children", ["1", "3"])
 
@@ -112,6 +114,33 @@ def test_mirror_children_get_every_message_once(network: Cable, tmp_path: Path, 
         assert process.stop() == 0
         assert sorted(texts(process)) == sorted(map(sip_message, range(600)))
     assert (process.summary["received"], process.summary["kernel_dropped"], imbalance(process.summary)) == (600, 0, 0)
+
+
+LAYERED = [case for case in CASES.values() if case.link == ETHERNET]
+
+
+@CHILDREN
+@pytest.mark.parametrize("args", [("--iface", "right"), ("--iface", "right", "--bpf"), ("--iface", "any", "--bpf")])
+def test_mirror_sees_through_all_layers(network: Cable, tmp_path: Path, children: str, args: tuple[str, ...]) -> None:
+    """Fragments, tags, labels and tunnels: each message once, whoever puts the pieces together."""
+    ports = ("--listen", "*:5060")
+    with listening(network, tmp_path, "--mode", "mirror", *ports, *args, "--children", children, iface="") as process:
+        for number, case in enumerate(LAYERED):
+            network.left.send_frames(case.frames(sip_message(number)))
+        wait_for_lines(process, len(LAYERED))
+        assert process.stop() == 0
+        assert sorted(texts(process)) == sorted(map(sip_message, range(len(LAYERED))))
+    assert (process.summary["received"], imbalance(process.summary)) == (len(LAYERED), 0)
+
+
+def test_mirror_counts_a_message_that_never_became_whole(network: Cable, tmp_path: Path) -> None:
+    """A first fragment without the others is a message that was rejected, not one that nobody saw."""
+    with listening(network, tmp_path, "--mode", "mirror") as process:
+        network.left.send_frames([ethernet(fragments4(udp(sip_message(0)), [400])[0]), *sip_frames(1, first=1)])
+        wait_for_lines(process, 1)
+        assert process.stop() == 0
+    assert (process.summary["received"], process.summary["stored"]) == (2, 1)
+    assert sum(process.summary["rejected"].values()) == 1
 
 
 @pytest.mark.parametrize(("direction", "seen"), [("in", 0), ("out", 1), ("both", 2)])
@@ -227,6 +256,7 @@ def test_mirror_without_permission_says_the_command_that_grants_it(
     network: Cable, tmp_path: Path, args: tuple[str, ...]
 ) -> None:
     """Who may not capture gets exit code 3 and what to type, and no traceback."""
+    need("setpriv")
     before = (*network.right.before, "setpriv", "--bounding-set", "-net_raw,-net_admin", "--inh-caps", "-all")
     with background(tmp_path, "listen", "-vv", "--mode", *args, before=before) as process:
         assert process.wait() == 3

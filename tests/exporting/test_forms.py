@@ -25,6 +25,8 @@ from sipcap.wire.frame_encode import Way
 from sipcap.wire.hep import decode_datagram
 from sipcap.wire.hep_encode import EncodeError
 from sipcap.wire.message import Message
+from tests.support import packets as p
+from tests.support import rtcp as r
 from tests.support.messages import BASE_TS_US, sip, sip_message
 from tests.support.programs import run_tool
 from tests.support.records import records
@@ -255,3 +257,16 @@ def test_connections_are_bounded() -> None:
         connections.sctp(b"x", Way(number.to_bytes(4, "big"), 2, bytes(4), 5060))
     assert len(connections._next) == MAX_EXPORT_CONNECTIONS
     assert len(connections.tcp(b"x", first)) == 4
+
+
+def test_captured_rtcp_goes_back_as_rtcp(tmp_path: Path) -> None:
+    """The report of a captured packet is read back as the same report; a broken one is refused."""
+    path = tmp_path / "x.pcap"
+    path.write_bytes(p.pcap([(BASE_TS_US, p.ethernet(p.ip4(p.udp(r.COMPOUND, 4001, 5001))))]))
+    (wanted,) = read(path)
+    broken = record_of(0, payload=b"[]", payload_type=5)
+    counters = write(tmp_path / "y.pcap", PcapExporter(PacketMaker()), [wanted, broken])
+    assert read(tmp_path / "y.pcap") == [wanted]
+    assert dict(counters.rejected) == {"rtcp": 1}
+    as_rtcp = ("-d", "udp.port==4001,rtcp")  # tshark reads no extension of a report: the first packet must do
+    assert "Sender Report" in run_tool("tshark", "-n", "-r", str(tmp_path / "y.pcap"), *as_rtcp, "-Y", "rtcp.pt == 200")

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sipcap.errors import ControlError
 from sipcap.service.control.client import ControlClient
@@ -147,7 +147,7 @@ class Sender:
             self.sent += 1
             time.sleep(max(began_s + self.sent / self._rate - time.monotonic(), 0.0))
 
-    def __enter__(self) -> Sender:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
