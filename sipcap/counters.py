@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from typing import Any
+from typing import Any, Final
+
+COUNTING: Final = threading.Lock()
+"""Held by whoever changes a counter that other threads of the process change too."""
 
 _PLAIN = (
     "received", "recovered", "stored", "reported", "dead_letter", "spooled", "pending",

@@ -140,11 +140,11 @@ class Lanes:
                 pass
 
     def flush_due(self) -> None:
-        """Write what must be written by now; see Batcher."""
+        """Have written what must be written by now; see Batcher."""
         now_s = time.monotonic()
         for lane in self._lanes.values():
             if now_s >= lane.batcher.due_s:
-                lane.batcher.flush()
+                lane.batcher.send()
 
     def flush(self) -> None:
         """Write everything; a mode whose database is away does not keep the others from it.

@@ -101,6 +101,8 @@ class Destination:
         source: of the mode's database URL, for messages.
         others: modes that records may name; None = what they name does not count.
         budget: of new tables; None = any number.
+        is_delayed: insert mode ``delayed``; see ``open_sink``.
+        columns: the names that columns have in the tables, by the module's; see ``open_sink``.
     """
 
     mode: CaptureMode
@@ -110,6 +112,8 @@ class Destination:
     source: str = "--db-url"
     others: Mapping[str, CaptureMode] | None = field(default=None)
     budget: Budget | None = None
+    is_delayed: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def router(self) -> Router:
         """Choose tables as the mode does."""
@@ -119,7 +123,14 @@ class Destination:
     def connect(self) -> Sink:
         """Open the mode's database; raises CannotStart."""
         try:
-            return open_sink(self.mode.db_url, create=self.create, schema=self.schema, budget=self.budget)
+            return open_sink(
+                self.mode.db_url,
+                create=self.create,
+                schema=self.schema,
+                budget=self.budget,
+                is_delayed=self.is_delayed,
+                columns=self.columns,
+            )
         except CannotStart as error:
             raise CannotStart(str(error).replace("--db-url", self.source)) from None
 
@@ -168,6 +179,7 @@ def destination_of(options: dict[str, Any]) -> Destination:
         options["create"],
         "--db-url" if url or not (file or options.get("capture_mode")) else _source(mode),
         file.modes if file and names_count else None,
+        is_delayed=options.get("insert_mode") == "delayed",
     )
 
 

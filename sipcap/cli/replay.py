@@ -185,6 +185,8 @@ def _check(options: dict[str, Any]) -> None:
         )
     elif endpoint.protocol != "tls":
         _warn_without_effect(options, _TLS, "without --to tls:HOST:PORT")
+    if endpoint is not None and options["hook"] is not None:
+        raise click.UsageError("--hook is asked about records, and --to sends none")
     if endpoint is not None and version < 3:
         _warn_without_effect(options, ("auth_key", "compress"), f"with --hep-version {version}")
     if endpoint is not None and options["hook"] is not None:

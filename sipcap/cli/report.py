@@ -17,7 +17,7 @@ import click
 from sipcap.cli.destination import create_option, db_url_option, destination_of, mode_options, schema_option
 from sipcap.cli.options import common_options, drain_option
 from sipcap.cli.selection import TIME
-from sipcap.cli.store import batch_options, retry_options, store_inputs
+from sipcap.cli.store import batch_options, insert_options, store_inputs
 from sipcap.errors import CannotStart
 from sipcap.ndjson import encode_records
 from sipcap.pipeline import ExtractOptions
@@ -47,7 +47,7 @@ _NOT_ASKED: Final = {"tables": (), "mt_mode": None, "hash_source": None, "strict
 @schema_option
 @create_option
 @batch_options
-@retry_options
+@insert_options
 @drain_option
 @common_options
 def command(**options: Any) -> int:

@@ -16,14 +16,14 @@ from typing import Any
 
 import click
 
-from sipcap.batching import Batcher, BatchOptions
+from sipcap.batching import INSERT_MODES, Batcher, BatchOptions, batches_ahead
 from sipcap.cli.destination import Destination, destination_of, destination_options, mode_options
 from sipcap.cli.options import common_options, drain_option, options_bundle
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import InputError, Unwritten
 from sipcap.lanes import Lane
-from sipcap.limits import SPOOL_BYTES
+from sipcap.limits import ASYNC_BATCHES, SPOOL_BYTES
 from sipcap.quantities import size_bytes
 from sipcap.sinks.base import Sink
 from sipcap.sinks.deferred import DeferredSink
@@ -84,7 +84,13 @@ sink_options = options_bundle(destination_options, batch_options)
 """Where and how records are stored."""
 
 
-retry_options = options_bundle(
+insert_options = options_bundle(
+    click.option(
+        "--insert-mode", type=click.Choice(INSERT_MODES), default=INSERT_MODES[0], show_default=True,
+        help="plain: a batch is in the database before the next but one is read. delayed: as plain, and by INSERT "
+             "DELAYED into tables of MariaDB whose engine takes it. async: up to "
+             f"{ASYNC_BATCHES} batches are read ahead of a slow database.",
+    ),
     click.option(
         "--insert-retries", type=click.IntRange(0, 500), default=0, show_default=True, metavar="N",
         help="Further attempts for a batch that the database could not take.",
@@ -94,7 +100,7 @@ retry_options = options_bundle(
         help="No attempt begins later than this after the first.",
     ),
 )  # fmt: skip
-"""How often a batch is tried."""
+"""How a batch is inserted, and how often it is tried."""
 
 
 _EPILOG = """\b
@@ -139,7 +145,7 @@ SCHEMAS
                 help="NDJSON files; - or none for stdin.")  # fmt: skip
 @mode_options
 @sink_options
-@retry_options
+@insert_options
 @click.option("--strict", is_flag=True, help="A bad line ends it with exit code 4; else it is counted and named.")
 @drain_option
 @common_options
@@ -174,10 +180,10 @@ def store_inputs(
     with contextlib.ExitStack() as sinks:
 
         def lane_of(place: Destination, sink: Sink) -> Lane:
-            sinks.callback(sink.close)
             name = place.mode.name
             letters = dead_letters.of_mode(name) if dead_letters is not None else None
             batcher = Batcher(sink, batch_options_of(options), counters, letters, drain.is_over, waiting.get(name))
+            sinks.callback(batcher.close)
             return Lane(name, place.router(), batcher)
 
         def other_lane(name: str) -> Lane:
@@ -275,9 +281,10 @@ def _store_file(store: Store, name: str, drain: _Drain) -> bool:
 
 
 def batch_options_of(options: dict[str, Any], **more: Any) -> BatchOptions:
-    """Make the BatchOptions that ``batch_options``, and ``retry_options`` or *more*, describe."""
+    """Make the BatchOptions that ``batch_options``, and ``insert_options`` or *more*, describe."""
     if "insert_retries" in options:
         more |= {"retries": options["insert_retries"], "retry_timeout_s": options["insert_retry_timeout"]}
+    more.setdefault("ahead", batches_ahead(options.get("insert_mode", INSERT_MODES[0])))
     return BatchOptions(options["batch_size"], options["batch_interval"], **more)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
 from sipcap.counters import Counters
@@ -52,7 +52,7 @@ class PacketDecoder:
         ports: SIP is what has one of these ports; None: what looks like SIP.
     """
 
-    def __init__(self, stats: Counters, skipped: Counter[str], ports: range | None = None) -> None:
+    def __init__(self, stats: Counters, skipped: Counter[str], ports: Container[int] | None = None) -> None:
         self._stats = stats
         self._skipped = skipped
         self._ports = ports
@@ -278,6 +278,6 @@ class PacketDecoder:
                 stats.filtered["ports"] += 1
 
 
-def _is_on(ports: range, datagram: Datagram) -> bool:
+def _is_on(ports: Container[int], datagram: Datagram) -> bool:
     """Whether a datagram is SIP by its ports; one that only keeps a NAT binding open is no message."""
     return (datagram.source_port in ports or datagram.destination_port in ports) and not is_keep_alive(datagram.payload)

@@ -6,7 +6,7 @@ import contextlib
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,9 @@ loadmodule "pv.so"
 # The larger buffer lets long messages through (spec 5.1: 64 kB hold about 32 kB of text).
 _CAPTURE = """\
 sql_buffer_size=400000
-loadmodule "db_sqlite.so"
+loadmodule "db_{driver}.so"
 loadmodule "sipcapture.so"
-modparam("sipcapture", "db_url", "sqlite:///{database}")
+modparam("sipcapture", "db_url", "{url}")
 modparam("sipcapture", "capture_on", 1)
 modparam("sipcapture", "hep_capture_on", 1)
 request_route {{ sip_capture(); drop; }}
@@ -117,13 +117,15 @@ class Capture:
 
 
 @contextlib.contextmanager
-def _daemon(folder: Path, config: str, port: int) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def _daemon(
+    folder: Path, config: str, port: int, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     config_file, log = folder / "kamailio.cfg", folder / "kamailio.log"
     config_file.write_text(config, encoding="utf-8")
     argv = [executable() or "kamailio", "-f", str(config_file), "-DD", "-E", "-m", "64", "-M", "8"]
     argv += ["-w", str(folder), "-Y", str(folder)]
-    with running(argv, log) as process:
+    with running(argv, log, env=env) as process:
         wait_until(
             lambda: process.poll() is not None or udp_is_bound(port),
             f"Kamailio on port {port}",
@@ -138,9 +140,25 @@ def capturing(folder: Path) -> Iterator[Capture]:
     """Run sipcapture on HEP over UDP (``nonsip_hook`` 0) into a SQLite file in *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     database, port = folder / "oracle.db", free_udp_port()
-    config = _COMMON.format(port=port, modules=module_folder()) + _CAPTURE.format(database=database)
+    config = _COMMON.format(port=port, modules=module_folder())
+    config += _CAPTURE.format(driver="sqlite", url=f"sqlite:///{database}")
     with tables_of_the_module(database), _daemon(folder, config, port) as (process, log):
         yield Capture(port, Database(database), log, process)
+
+
+def has_driver(driver: str) -> bool:
+    """Tell whether a database driver of Kamailio is installed."""
+    folder = module_folder()
+    return folder is not None and (folder / f"db_{driver}.so").exists()
+
+
+@contextlib.contextmanager
+def capturing_into(folder: Path, driver: str, url: str) -> Iterator[int]:
+    """Run sipcapture into the table sip_capture of a server, its process in UTC (spec 3.7); yields its port."""
+    port = free_udp_port()
+    config = _COMMON.format(port=port, modules=module_folder()) + _CAPTURE.format(driver=driver, url=url)
+    with _daemon(folder, config, port, {"TZ": "UTC"}):
+        yield port
 
 
 @contextlib.contextmanager
