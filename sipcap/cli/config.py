@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import click
 
 from sipcap.cli.options import common_options
+from sipcap.config.kamailio.translate import translate
 from sipcap.config.reading import read_settings
 from sipcap.config.settings import Entry, Settings
 
+_LOGGER = logging.getLogger("sipcap")
 _FILE = click.argument(
     "path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="The configuration: modes.ini."
 )
@@ -19,7 +22,8 @@ _FILE = click.argument(
 @click.group(
     "config",
     epilog="\b\nEXAMPLES\n    $ sipcap config check /etc/sipcap/modes.ini\n"
-    "    $ sipcap config show --format json /etc/sipcap/modes.ini | jq .sipcap.db_url",
+    "    $ sipcap config show --format json /etc/sipcap/modes.ini | jq .sipcap.db_url\n"
+    "    $ sipcap config from-kamailio /etc/kamailio/kamailio.cfg >modes.ini && sipcap config check modes.ini",
 )
 @common_options
 def command() -> None:
@@ -30,7 +34,7 @@ def command() -> None:
 @_FILE
 @common_options
 def check(path: Path) -> int:
-    """Say whether a configuration file can be used, and what it does.
+    """Say whether a file can be used.
 
     An error names file, line, key and the nearest valid one; the exit code is 3 then. Databases and sockets are
     not touched.
@@ -49,7 +53,10 @@ def check(path: Path) -> int:
 )  # fmt: skip
 @common_options
 def show(path: Path, output_format: str) -> int:
-    """Show every effective value and where it comes from; passwords and keys are hidden."""
+    """Show effective values and their origins.
+
+    Passwords and keys are hidden.
+    """
     entries = read_settings(path).entries
     if output_format == "json":
         click.echo(json.dumps(_tree(entries), ensure_ascii=False))
@@ -62,6 +69,24 @@ def show(path: Path, output_format: str) -> int:
         value = " ".join(entry.value.split("\n"))
         click.echo(f"# {entry.origin}\n{entry.key} = {value}")
     return 0
+
+
+@command.command("from-kamailio")
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A kamailio.cfg.")
+@common_options
+def from_kamailio(path: Path) -> int:
+    """Make a modes.ini of a kamailio.cfg.
+
+    Carried over are the parameters of sipcapture, the listeners, capture modes, and calls of sip_capture and
+    sip_capture_forward as routes: their conditions may be about method, source, headers, HEP type and capture id.
+    Definitions, substitutions and included files are followed. What no route can say is listed on stderr with file
+    and line, and the exit code is 1 then.
+    """
+    result = translate(path)
+    click.echo(result.text, nl=False)
+    for note in result.notes:
+        _LOGGER.warning("%s", note)
+    return 1 if result.notes else 0
 
 
 def _tree(entries: tuple[Entry, ...]) -> dict[str, dict[str, dict[str, str]]]:
