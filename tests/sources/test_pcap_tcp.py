@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sipcap.counters import Counters
+from sipcap.errors import InputError
 from sipcap.sources.packet_decoder import Packet, PacketDecoder
 from sipcap.sources.pcap import PcapOptions, PcapSource
 from sipcap.wire.hep_encode import encode_hep
@@ -66,6 +67,55 @@ def test_capture_read_with_ports_has_streams_on_them(tmp_path: Path, ports: rang
     messages, source = read(tmp_path / "x.pcap", Talk().open().ask(A).answer(R).close(), ports=ports)
     assert len(messages) == source.stats.received == wanted
     assert source.skipped == ({} if wanted else {"ports": 1})
+
+
+def write(path: Path, frames: list[p.Captured]) -> str:
+    """A capture with these frames."""
+    path.write_bytes(p.pcap(frames))
+    return str(path)
+
+
+def payloads(*paths: str, loops: int = 1) -> list[bytes]:
+    """What captures that are read together give; one that is broken is told at the end."""
+    source = PcapSource(PcapOptions(paths, loops=loops))
+    source.open()
+    found: list[bytes] = []
+    try:
+        for batch in source:
+            assert len(source.packet_times) == len(batch)
+            found += [message.payload for message in batch]
+    except InputError:
+        found.append(b"broken")
+    assert source.stats.imbalance() == len(found) - found.count(b"broken")
+    return found
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_captures_rotated_within_a_message_give_it_whole(tmp_path: Path, at: int) -> None:
+    """A file ends where it is full, not where a message ends."""
+    frames = Talk().open().ask(*cut(A, 20, 40)).answer(R).frames()
+    both = write(tmp_path / "1.pcap", frames[:at]), write(tmp_path / "2.pcap", frames[at:])
+    assert payloads(*both) == [A, R]
+
+
+def test_captures_that_do_not_follow_each_other_are_read_alone(tmp_path: Path) -> None:
+    """The same capture twice, or one from before, has its messages again; nothing is joined to it."""
+    frames = Talk().ask(A[:60], A[60:]).answer(R).frames()
+    one, two = write(tmp_path / "1.pcap", frames[:1]), write(tmp_path / "2.pcap", frames[1:])
+    whole = write(tmp_path / "whole.pcap", frames)
+    assert payloads(whole, whole) == [A, R, A, R]
+    assert payloads(whole, loops=3) == [A, R] * 3
+    assert payloads(one, two, loops=2) == [A, R] * 2
+    assert payloads(two, one)[0] == R
+
+
+def test_captures_of_which_the_last_is_none_lose_nothing(tmp_path: Path) -> None:
+    """What waits is handed on, whatever is wrong with the captures behind it."""
+    broken = tmp_path / "broken.pcap"
+    broken.write_bytes(b"no capture")
+    one = write(tmp_path / "1.pcap", Talk().ask(A).frames())
+    assert payloads(one, str(broken)) == [A, b"broken"]
+    assert payloads(str(broken), one) == [A, b"broken"]
 
 
 def test_decoder_gives_the_same_for_usual_and_unusual_frames() -> None:
