@@ -10,6 +10,7 @@ import click
 from sipcap.cli.options import common_options
 from sipcap.config.reading import read_settings
 from sipcap.config.settings import Entry, Settings
+from sipcap.service.plan import OFF, Plan
 
 _FILE = click.argument(
     "path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="The configuration: modes.ini."
@@ -36,6 +37,7 @@ def check(path: Path) -> int:
     not touched.
     """
     settings = read_settings(path)
+    Plan(settings).check()
     for line in summary_of(settings):
         click.echo(line)
     return 0
@@ -84,7 +86,3 @@ def summary_of(settings: Settings) -> list[str]:
     if not settings.capture_on:
         lines.append(OFF)
     return lines
-
-
-OFF = "capture_on is 0: nothing is stored until it is switched on"
-"""As in the module, a configuration that does not say otherwise starts switched off."""
