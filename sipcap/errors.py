@@ -15,6 +15,10 @@ class CannotStart(SipcapError):
     exit_code = 3
 
 
+class BadFilterError(CannotStart):
+    """The capture filter cannot be compiled for this capture; on a command line, that is wrong usage."""
+
+
 class InputError(SipcapError):
     """The input is not what it says it is."""
 

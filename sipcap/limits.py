@@ -237,6 +237,24 @@ SEARCH_WINDOW_ROWS: Final = 8_192
 SEARCH_KEYS: Final = 100_000
 """Matching rows that one statement finds: 1.6 MB of keys. More of one moment, or of one user, come in turns."""
 
+MAX_CAPTURED_BYTES: Final = 262_144
+"""One packet of a pcap file: tcpdump's and Wireshark's own bound. A larger number is no length but damage."""
+
+MAX_BLOCK_BYTES: Final = 16 << 20
+"""A block of pcapng that is read: a packet and its options. Wireshark's bound; all other blocks are skipped."""
+
+MAX_INTERFACES: Final = 4_096
+"""Interfaces of one section of pcapng; a machine with all its VLANs and containers has hundreds."""
+
+ZSTD_WINDOW_LOG: Final = 27
+"""128 MB of window that a zstd file may ask for, as zstd(1) has it; files made without --long or --ultra take 8 MB."""
+
+RECONNECT_S: Final = 60.0
+"""How long a replay waits for a collector whose connection broke: a restart. Then messages are dropped and counted."""
+
+MAX_TSHARK_LINE_BYTES: Final = 64 << 20
+"""One packet as tshark writes it: all layers with their bytes, some 15 characters a byte of a large message."""
+
 MAX_EXPORT_CONNECTIONS: Final = 65_536
 """Connections whose sequence numbers ``export`` remembers: 30 MB; one that was forgotten begins again."""
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from sipcap.counters import COUNTING, Counters
 from sipcap.errors import SinkError
 from sipcap.record import SipRecord
-from sipcap.sinks.base import Adjusted, Row, Sink
+from sipcap.sinks.base import Adjusted, RemembersBatches, Row, Sink
 from sipcap.spool import BadSegment, Segment, SpoolPlace
 from sipcap.throttle import Throttle
 
@@ -76,6 +76,8 @@ class Recovery:
     ) -> None:
         self._sink = sink
         self._place = place
+        if isinstance(sink, RemembersBatches):
+            sink.remember_since(place.oldest_s)
         self._counters = counters
         self._bury = bury
         self._away = _Pause()

@@ -11,7 +11,7 @@ from sipcap.outlet import Outlet
 from sipcap.pipeline import Encode, ExtractOptions, capture
 from sipcap.sinks.hep import HepSink
 from sipcap.sinks.pacing import Pacer
-from sipcap.sources.pcap import PcapSource
+from sipcap.sources.replayed import ReplaySource
 from sipcap.stopping import Stop
 from sipcap.wire.message import Message
 
@@ -21,7 +21,7 @@ OnTick = Callable[[], None]
 class ReplayStop:
     """When a stopped replay ends: a file at once, a pipe at its end or when ``drain_s`` is over (design 1.1)."""
 
-    def __init__(self, stop: Stop, source: PcapSource, drain_s: float) -> None:
+    def __init__(self, stop: Stop, source: ReplaySource, drain_s: float) -> None:
         self._stop = stop
         self._source = source
         self._drain_s = drain_s
@@ -39,7 +39,7 @@ class ReplayStop:
 class Restamped:
     """A source whose messages carry the time at which they are handed on."""
 
-    def __init__(self, source: PcapSource) -> None:
+    def __init__(self, source: ReplaySource) -> None:
         self._source = source
         self.stats: Counters = source.stats
 
@@ -64,7 +64,7 @@ class Restamped:
 
 
 def replay_to_output(
-    source: PcapSource | Restamped,
+    source: ReplaySource | Restamped,
     options: ExtractOptions,
     outlet: Outlet,
     encode: Encode,
@@ -98,7 +98,7 @@ def replay_to_output(
 
 
 def replay_to_hep(
-    source: PcapSource, sink: HepSink, pacer: Pacer, *, stopping: Callable[[], bool], on_tick: OnTick
+    source: ReplaySource, sink: HepSink, pacer: Pacer, *, stopping: Callable[[], bool], on_tick: OnTick
 ) -> None:
     """Send the messages of all captures, each when it is due.
 
@@ -125,4 +125,4 @@ def replay_to_hep(
                 source.stop()
     finally:
         source.close()
-        sink.close()
+        sink.close(stopping)

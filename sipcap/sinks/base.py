@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sipcap.record import Record
@@ -42,6 +42,18 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Disconnect; may be called twice."""
+
+
+@runtime_checkable
+class RemembersBatches(Protocol):
+    """What a sink with a ledger may have besides: it forgets the ids of batches after a time."""
+
+    def remember_since(self, oldest_s: Callable[[], float]) -> None:
+        """Keep the ids of batches at least since a time, which is asked for when ids are deleted.
+
+        Args:
+            oldest_s: seconds since 1970 when the oldest batch was given up that may still come; infinity = none.
+        """
 
 
 @runtime_checkable

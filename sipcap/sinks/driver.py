@@ -46,21 +46,21 @@ class Table:
     name: str
     shape: Shape
     transactional: bool
+    form: Form
 
 
 class Load:
     """The rows of a batch that go into one table; they are made to fit while they are read."""
 
-    def __init__(self, table: Table, rows: Sequence[Row], form: Form) -> None:
+    def __init__(self, table: Table, rows: Sequence[Row]) -> None:
         self.table = table
         self.size = len(rows)
         self.rows = rows
-        self._form = form
 
     def values(self, tally: Tally) -> Iterator[tuple[Any, ...]]:
         """The values of each row, in the order of the shape's columns; once more with every call."""
         fit = self.table.shape.fit
-        for values in self._form.rows(self.rows, tally):
+        for values in self.table.form.rows(self.rows, tally):
             yield fit(values, tally)
 
 

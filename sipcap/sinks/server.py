@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from sipcap.errors import CannotStart, SinkError
-from sipcap.limits import BATCH_LEDGER_KEEP_S, SHAPE_KEEP_S
+from sipcap.limits import SHAPE_KEEP_S
 from sipcap.record import SipRecord
 from sipcap.schemas import HOMER7, SIPCAPTURE
 from sipcap.sinks.base import Adjusted, Row
 from sipcap.sinks.budget import Budget
 from sipcap.sinks.driver import LEDGER, Driver, Found, Load, Refused, Table, Trouble
 from sipcap.sinks.forms import forms_of
+from sipcap.sinks.memory import Memory
 from sipcap.sinks.naming import Naming
 from sipcap.sinks.shape import Shape, Tally
 
@@ -62,6 +63,7 @@ class ServerSink:
         self._has_ledger = False
         self._in_doubt = False
         self._is_interrupted = False
+        self._memory = Memory()
         self._last: tuple[str, Adjusted] = "", Adjusted()
         self._told: set[str] = set()
 
@@ -88,6 +90,10 @@ class ServerSink:
     def close(self) -> None:
         """Disconnect; see Sink."""
         self._driver.disconnect()
+
+    def remember_since(self, oldest_s: Callable[[], float]) -> None:
+        """See RemembersBatches."""
+        self._memory.oldest_s = oldest_s
 
     def interrupt(self) -> None:
         """End a write that does not come back; see Interruptible."""
@@ -187,7 +193,7 @@ class ServerSink:
         if not self._has_ledger or self._batches % _LEDGER_CLEAN_EVERY != 1:
             return
         try:
-            self._driver.clean_ledger(int(time.time()) - BATCH_LEDGER_KEEP_S)
+            self._driver.clean_ledger(self._memory.forget_before_s())
         except self._driver.errors as error:
             if self._judge(error) is Trouble.LOST:
                 raise
@@ -200,7 +206,7 @@ class ServerSink:
         for is_sip in (True, False):
             chosen = [row for row in rows if isinstance(row.record, SipRecord) is is_sip]
             if chosen:
-                yield Load(self._known(name, is_sip=is_sip), chosen, self._forms[is_sip])
+                yield Load(self._known(name, is_sip=is_sip), chosen)
 
     def _known(self, name: str, *, is_sip: bool) -> Table:
         """What is known of a table; create it if it is not there."""
@@ -226,7 +232,9 @@ class ServerSink:
             self._tell_once(
                 "transactions", f"table {name} knows no transactions: a batch that fails may be stored in part or twice"
             )
-        table = self._tables[name, is_sip] = Table(name, shape, found.transactional)
+        names = [column.name for column in self._driver.naming.translated(found.columns)]
+        form = self._forms[is_sip].for_table(names)
+        table = self._tables[name, is_sip] = Table(name, shape, found.transactional, form)
         return table
 
     def _create_table(self, kind: str, name: str) -> None:

@@ -16,12 +16,13 @@ from typing import Any, Final, TypeVar
 
 from sipcap.ddl import read_ddl, read_statements
 from sipcap.errors import CannotStart, SinkError
-from sipcap.limits import BATCH_LEDGER_KEEP_S, SQLITE_BUSY_S
+from sipcap.limits import SQLITE_BUSY_S
 from sipcap.record import SipRecord
 from sipcap.schemas import HOMER7, SIPCAPTURE
 from sipcap.sinks.base import Adjusted, Row
 from sipcap.sinks.budget import Budget
-from sipcap.sinks.forms import forms_of, usual_name
+from sipcap.sinks.forms import Form, forms_of, usual_name
+from sipcap.sinks.memory import Memory
 from sipcap.sinks.naming import Naming
 from sipcap.sinks.shape import Tally, picker
 
@@ -50,9 +51,10 @@ T = TypeVar("T")
 class _Table:
     """What is known of one table: its INSERT and which of the values it takes."""
 
-    def __init__(self, insert: str, pick: itemgetter[Any] | None) -> None:
+    def __init__(self, insert: str, pick: itemgetter[Any] | None, form: Form) -> None:
         self.insert = insert
         self.pick = pick
+        self.form = form
 
 
 class SqliteSink:
@@ -87,6 +89,7 @@ class SqliteSink:
         self._forms = forms_of(schema)
         self._batches = 0
         self._is_interrupted = False
+        self._memory = Memory()
         self._narrow: set[str] = set()  # tables of which was said that they lack columns
 
     def open(self) -> None:
@@ -171,7 +174,7 @@ class SqliteSink:
         self._batches += 1
         now_s = int(time.time())
         if self._batches % _LEDGER_CLEAN_EVERY == 1:
-            connection.execute("DELETE FROM sipcap_batches WHERE committed_s < ?", (now_s - BATCH_LEDGER_KEEP_S,))
+            connection.execute("DELETE FROM sipcap_batches WHERE committed_s < ?", (self._memory.forget_before_s(),))
         claim = "INSERT OR IGNORE INTO sipcap_batches (batch_id, committed_s) VALUES (?, ?)"
         return connection.execute(claim, (batch_id, now_s)).rowcount == 1
 
@@ -182,7 +185,7 @@ class SqliteSink:
             if not chosen:
                 continue
             table = self._tables.get((name, is_sip)) or self._learn(connection, name, is_sip=is_sip)
-            values: Any = self._forms[is_sip].rows(chosen, tally)
+            values: Any = table.form.rows(chosen, tally)
             if table.pick is not None:
                 values = map(table.pick, values)
             connection.executemany(table.insert, values)
@@ -214,7 +217,7 @@ class SqliteSink:
         marks = ", ".join("?" * len(columns))
         names = ", ".join(quote(name_of(column)) for column in columns)
         pick = None if len(columns) == len(wanted) else picker([wanted.index(column) for column in columns])
-        table = _Table(f"INSERT INTO {quote(name)} ({names}) VALUES ({marks})", pick)  # noqa: S608  # quoted
+        table = _Table(f"INSERT INTO {quote(name)} ({names}) VALUES ({marks})", pick, form.for_table(existing))  # noqa: S608  # quoted
         self._tables[name, is_sip] = table
         return table
 
@@ -228,6 +231,10 @@ class SqliteSink:
                 if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s or self._is_interrupted:
                     raise
             time.sleep(0.01)  # some of SQLite's refusals come without its own waiting
+
+    def remember_since(self, oldest_s: Callable[[], float]) -> None:
+        """See RemembersBatches."""
+        self._memory.oldest_s = oldest_s
 
     def interrupt(self) -> None:
         """End a write that does not come back; see Interruptible."""

@@ -209,7 +209,7 @@ class _Layout:
         self.columns = columns
         existing = [Column(column.name, _kind(column)) for column in columns if not column.is_auto]
         self.shape = form.shape(existing, takes_nul=True)
-        self._values = form.rows
+        self._values = form.for_table(column.name for column in columns).rows
         stored = [column.name for column in self.shape.columns]
         by_name = {column.name: column for column in columns}
         self._digits = [(place, by_name[name]) for place, name in enumerate(stored) if by_name[name].is_number]

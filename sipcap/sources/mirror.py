@@ -122,6 +122,7 @@ class MirrorSource:
                 yield decoder.decode(packets) if packets else decoder.expire(time.time_ns() // 1_000)
         except SourceLost as error:
             failure = error
+        self.stats.kernel_dropped += ring.drops()
         yield decoder.finish()
         if failure is not None:
             raise failure

@@ -18,12 +18,15 @@ from sipcap.wire.packet import Carried, Datagram, decode_udp, decode_usual, mess
 from sipcap.wire.rtcp import looks_like_rtcp
 from sipcap.wire.sctp import SctpMessages
 from sipcap.wire.stream_messages import StreamMessages
-from sipcap.wire.tcp import decode_tcp
+from sipcap.wire.tcp import Segment, decode_tcp, decode_usual_segment
 from sipcap.wire.tunnels import udp_tunnel
 from sipcap.wire.unwrap import Unwrapper, beginnings
 
 _HEP_BEGINS: Final = b"HE\1\2"
 """First bytes of what can be HEP; also "in" for no bytes at all, which is none."""
+
+_ONLY_IN_TUNNELS: Final = frozenset(("arp", "extension", "fragment_length", "nested"))
+"""Reasons for which there is no message in a tunnel over UDP, and which random bytes hardly give."""
 
 _MAX_TS_US: Final = (1 << 32) * 1_000_000
 """2106: what 32 bits of seconds hold, in pcap as in HEP."""
@@ -75,6 +78,8 @@ class PacketDecoder:
                 datagram = decode_usual(data, offset)
                 if datagram is not None:
                     reason = self._take_datagram(datagram, link, ts_us)
+                elif (segment := decode_usual_segment(data, offset, link, ts_us)) is not None:
+                    reason = self._take_segment(segment)
                 else:
                     reason = self._take(self._unwrapper.frame(data, offset, link, ts_us), link, ts_us)
             except DecodeError as error:
@@ -170,18 +175,18 @@ class PacketDecoder:
         if protocol in (UDP, UDP_LITE):
             return self._take_datagram(decode_udp(carried), link, ts_us)
         if protocol == TCP:
-            return self._take_segment(carried, link, ts_us)
+            fields = link_fields(link, carried.header, carried.tos)
+            return self._take_segment(decode_tcp(carried, ts_us, fields))
         if protocol == SCTP:
             reasons = [self._take_datagram(each, link, ts_us) for each in self._sctp.receive(carried, ts_us)]
             return "" if "" in reasons or not reasons else reasons[0]
         return PROTOCOL_REASONS.get(protocol, "protocol")
 
-    def _take_segment(self, carried: Carried, link: LinkType, ts_us: int) -> str:
+    def _take_segment(self, segment: Segment) -> str:
         """Put a TCP segment into its stream."""
-        if not 0 < ts_us < _MAX_TS_US:
+        if not 0 < segment.ts_us < _MAX_TS_US:
             return "time"
-        fields = link_fields(link, carried.header, carried.tos)
-        self._messages += self._streams.receive(decode_tcp(carried, ts_us, fields))
+        self._messages += self._streams.receive(segment)
         return ""
 
     def _count_streams(self) -> None:
@@ -223,8 +228,9 @@ class PacketDecoder:
             return reason
         try:
             carried = self._unwrapper.tunnel(datagram, tunnel, link, ts_us)
-        except DecodeError:
-            return reason  # not the tunnel that its ports say: a datagram like any other
+        except DecodeError as error:
+            # Mostly not the tunnel that its ports say: a datagram like any other.
+            return error.reason if error.reason in _ONLY_IN_TUNNELS else reason
         return self._take(carried, link, ts_us)
 
     def _take_rtcp(self, message: Message, datagram: Datagram) -> bool:

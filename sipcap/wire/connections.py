@@ -112,6 +112,9 @@ class Connection:
 class User(Protocol):
     """Who wants the streams."""
 
+    def take_whole(self, flow: Flow, segment: Segment) -> bool:
+        """Take a segment that is next and needs no other; False to get it as pieces."""
+
     def take(self, flow: Flow, pieces: list[Piece]) -> None:
         """Take the next bytes of a stream."""
 
@@ -164,10 +167,14 @@ class Connections:
                 return
         elif flags & SYN and not self._is_beginning(flow, segment):
             return
-        connection = flow.connection
-        connection.last_us = ts_us
+        flow.connection.last_us = ts_us
         if segment.payload or segment.missing:
-            self._add(flow, segment)
+            # Nearly every segment is the next one and one message: there is nothing to put together or to account for.
+            segments = flow.segments
+            if not segment.missing and segments.is_next(segment.sequence) and self._user.take_whole(flow, segment):
+                segments.pass_by(segment.payload)
+            else:
+                self._add(flow, segment)
         if flags & ACK and flow.peer.segments.is_waiting:
             self._acknowledge(flow.peer, segment)
         if flags & _UNUSUAL:

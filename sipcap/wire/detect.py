@@ -12,7 +12,9 @@ _METHODS: Final = (
     b"INVITE ", b"ACK ", b"BYE ", b"CANCEL ", b"OPTIONS ", b"REGISTER ", b"PRACK ", b"UPDATE ",
     b"INFO ", b"SUBSCRIBE ", b"NOTIFY ", b"REFER ", b"MESSAGE ", b"PUBLISH ",
 )  # fmt: skip
-_BEGINS: Final = (_REPLY, *_METHODS)
+BEGINNINGS: Final = (_REPLY, *_METHODS)
+"""How nearly all SIP begins."""
+
 _LEADING: Final = b"\r\n\0\t "
 _CONTROLS: Final = frozenset((*range(9), *range(10, 32), 127))
 TOKEN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~")
@@ -56,7 +58,7 @@ def _has_start_line(text: bytes) -> bool:
 
 def begins_like_sip(payload: bytes) -> bool:
     """Tell in no time whether bytes begin as nearly all SIP does; False says nothing."""
-    return payload.startswith(_BEGINS)
+    return payload.startswith(BEGINNINGS)
 
 
 def is_keep_alive(payload: bytes) -> bool:

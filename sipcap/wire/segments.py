@@ -98,6 +98,21 @@ class Reassembly:
         """Tell whether a sequence number cannot belong to this stream."""
         return bool(self.next) and abs(self.position(sequence) - self.next) > TCP_WINDOW_BYTES
 
+    def is_next(self, sequence: int) -> bool:
+        """Tell whether a segment is the one wanted, and nothing else waits or is to be done."""
+        return sequence == self.next & _MASK and self.is_anchored and not self._held and not self.end
+
+    def pass_by(self, data: bytes) -> None:
+        """Take the payload of a segment that ``is_next`` and was handed on already."""
+        self._remember(self.next, data)
+        self.next += len(data)
+
+    def _remember(self, at: int, data: bytes) -> None:
+        last = self._last
+        last.append((at, len(data), hash(data)))
+        if len(last) > _REMEMBERED:
+            del last[0]
+
     def can_begin_at(self, sequence: int) -> bool:
         """Tell whether a SYN whose stream begins with this number can be this stream's."""
         if not self.next:
@@ -153,10 +168,7 @@ class Reassembly:
 
     def _hand_on(self, at: int, data: bytes, ts_us: int, fields: dict[str, Any], missing: int) -> list[Piece]:
         self.next = at + len(data) + missing
-        last = self._last
-        last.append((at, len(data), hash(data)))
-        if len(last) > _REMEMBERED:
-            del last[0]
+        self._remember(at, data)
         pieces = [Piece(ts_us, data, fields)] if data else []
         if missing:
             self.lost += missing

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_SIP_MESSAGE_BYTES, MAX_SIP_START_LINE_BYTES
-from sipcap.wire.detect import TOKEN, begins_like_sip, looks_like_sip
+from sipcap.wire.detect import BEGINNINGS, TOKEN, begins_like_sip, looks_like_sip
 
 _BLANKS: Final = b"\r\n\0 \t"
 _LEADING = re.compile(rb"[\r\n\0 \t]*+").match
@@ -25,7 +25,6 @@ _LENGTH = re.compile(
 ).search  # fmt: skip
 _TYPE = re.compile(rb"\n(?:content-type|c)[ \t]*:", re.IGNORECASE).search
 _USUAL_LENGTH: Final = b"\nContent-Length: "
-_OTHER_LENGTHS: Final = (b"\nl", b"\nL", b"\nc", b"\nCO", b"\nContent-l", b"\nContent-Length:\r", b"\nContent-Length ")
 _VERSION: Final = b"SIP/2.0"
 _REPLY_LINE = re.compile(rb"SIP/2\.0 [1-6][0-9]{2}(?:[ \t][^\n]*)?\n").match
 _REQUEST_LINE = re.compile(
@@ -74,7 +73,7 @@ def head_end(data: bytes | bytearray, begin: int = 0) -> int:
 def content_length(head: bytes) -> int | None:
     """The body's length as a head says it: the first number of a Content-Length; None without one."""
     usual = head.find(_USUAL_LENGTH)
-    if usual >= 0 and not any(other in head for other in _OTHER_LENGTHS):
+    if usual >= 0 and b"\nl" not in head and b"\nL" not in head and b"\nc" not in head and b"\nCO" not in head:
         begin = usual + len(_USUAL_LENGTH)
         digits = head[begin : head.find(b"\r", begin)]
         if digits.isdigit() and len(digits) < 10:
@@ -201,11 +200,34 @@ class SipFramer:
     def _take(self) -> SipFrame | None:
         if self.dead or (self._searching and not self._search()):
             return None
-        if not self._has_line and not self._check_line():
-            return None
+        if not self._has_line:
+            frame = self._take_usual()
+            if frame is not None:
+                return frame
+            if not self._check_line():
+                return None
         if self._length == _UNKNOWN and not self._read_head():
             return None
         return self._cut_body()
+
+    def _take_usual(self) -> SipFrame | None:
+        """Take a whole message as nearly all are; what looks different goes through the steps below."""
+        buffer, start = self._buffer, self._start
+        if not buffer.startswith(BEGINNINGS, start):
+            return None
+        body = head_end(buffer, start)
+        if not body:
+            return None
+        head = bytes(buffer[start:body])
+        length = content_length(head)
+        if length is None or not looks_like_sip(head):
+            return None
+        end = body + length
+        if end > len(buffer) or end - start > MAX_SIP_MESSAGE_BYTES:
+            return None
+        self._start = self._scanned = end
+        self._skipped = 0
+        return SipFrame(bytes(buffer[start:end]), self._base + start)
 
     def _check_line(self) -> bool:
         """Tell whether a start line is there; False if more data is needed."""

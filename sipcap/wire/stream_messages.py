@@ -120,16 +120,20 @@ class StreamMessages:
 
     # What Connections calls
 
+    def take_whole(self, flow: Flow, segment: Segment) -> bool:
+        """See ``connections.User``."""
+        reader = flow.reader
+        if type(reader) is not SipReader or not reader.is_whole(segment.payload):
+            return False
+        self._add(flow, segment.payload, segment.ts_us, segment.fields)
+        return True
+
     def take(self, flow: Flow, pieces: list[Piece]) -> None:
         """See ``connections.User``."""
         for piece in pieces:
-            reader = flow.reader
-            if type(reader) is SipReader and reader.is_whole(piece):
-                self._add(flow, piece.data, piece.ts_us, piece.fields)
-            else:
-                self._take(flow, piece)
-                if flow.is_gone:
-                    return
+            self._take(flow, piece)
+            if flow.is_gone:
+                return
         reader = flow.reader
         flow.pending = reader.pending
         flow.is_open = type(reader) is SipReader and reader.framer.is_open

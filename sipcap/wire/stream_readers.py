@@ -155,12 +155,12 @@ class SipReader(MessageReader):
     def __init__(self, *, searching: bool = False) -> None:
         super().__init__(SipFramer(searching=searching))
 
-    def is_whole(self, piece: Piece) -> bool:
-        """Tell whether a piece is one message, and nothing waits before it: nearly all are, and this is quick."""
+    def is_whole(self, data: bytes) -> bool:
+        """Tell whether the next bytes are one message, and nothing waits before them; they are taken then."""
         framer = self.framer
-        if piece.lost or not framer.is_idle or not is_one_message(piece.data):
+        if not framer.is_idle or not is_one_message(data):
             return False
-        size = len(piece.data)
+        size = len(data)
         framer.pass_by(size)
         self._offset += size
         return True

@@ -6,16 +6,25 @@ Source: RFC 9293 section 3.1. Checksums are not checked (offload), options are s
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from sipcap.errors import DecodeError
+from sipcap.wire.ip import TCP
+from sipcap.wire.link import LinkType, link_fields
 from sipcap.wire.packet import Carried
+from sipcap.wire.unwrap import base_scope
 
 FIN: Final = 0x01
 SYN: Final = 0x02
 RST: Final = 0x04
 ACK: Final = 0x10
 
+# Nearly all segments come in whole IPv4 packets without options and outside tunnels, as datagrams do: version, TOS,
+# total length, fragment field, protocol, addresses; ports, numbers, header length, flags.
+_USUAL = struct.Struct(">BBH2xHxB2x4s4sHHIIBB")
+_unpack_usual = _USUAL.unpack_from
+_USUAL_BYTES: Final = _USUAL.size
 _HEADER = struct.Struct(">HHIIBB").unpack_from
 _HEADER_BYTES: Final = 20
 
@@ -50,6 +59,39 @@ class Segment(NamedTuple):
     missing: int
     fields: dict[str, Any]
     acknowledgement: int = 0
+
+
+def decode_usual_segment(data: bytes, offset: int, link: LinkType, ts_us: int) -> Segment | None:
+    """Decode a whole TCP segment in an IPv4 packet without options.
+
+    Args:
+        data: the bytes of a frame that were captured.
+        offset: where its IP packet begins.
+        link: the frame's link type.
+        ts_us: for the segment.
+
+    Returns:
+        The segment, or None for all other packets.
+    """
+    if len(data) - offset < _USUAL_BYTES:
+        return None
+    (first, tos, total, fragment, protocol, source, destination, source_port, destination_port, sequence,
+     acknowledgement, words, flags) = _unpack_usual(data, offset)  # fmt: skip
+    begin = offset + 20 + (words >> 4) * 4
+    end = offset + total
+    if first != 0x45 or protocol != TCP or fragment & 0x3FFF or words < 0x50 or not begin <= end <= len(data):
+        return None
+    scope, fields = _frame(link, data[:offset], tos)
+    return Segment(
+        ts_us, source, source_port, destination, destination_port, scope, sequence, flags, data[begin:end], 0, fields,
+        acknowledgement,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=8_192)
+def _frame(link: LinkType, header: bytes, tos: int) -> tuple[bytes, dict[str, Any]]:
+    """What a frame says of its way; a capture node sees few different headers."""
+    return base_scope(header, link), link_fields(link, header, tos)
 
 
 def decode_tcp(carried: Carried, ts_us: int, fields: dict[str, Any]) -> Segment:

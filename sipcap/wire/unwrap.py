@@ -37,7 +37,7 @@ class Unwrapper:
             DecodeError: ``nested`` (too many tunnels), or a reason of ``decode_ip``, ``Fragments.add`` or the tunnels.
         """
         header = data[:offset]
-        return self._innermost(data, offset, header, _base_scope(header, link), 0, ts_us)
+        return self._innermost(data, offset, header, base_scope(header, link), 0, ts_us)
 
     def tunnel(self, datagram: Datagram, tunnel: Tunnel, link: LinkType, ts_us: int) -> Carried | None:
         """Unwrap a UDP datagram that ``udp_tunnel`` takes for one of a tunnel; see ``frame``.
@@ -46,7 +46,7 @@ class Unwrapper:
             DecodeError: it is none, by its header or what is inside; or what ``frame`` raises.
         """
         inner = tunnel(datagram.payload)
-        outer = datagram.scope or _base_scope(datagram.header, link)
+        outer = datagram.scope or base_scope(datagram.header, link)
         scope = outer + datagram.source + datagram.destination + inner.key
         return self._innermost(datagram.payload, inner.offset, datagram.header, scope, datagram.depth + 1, ts_us)
 
@@ -64,11 +64,12 @@ class Unwrapper:
                 if whole is None:
                     return None
                 carried = _behind_extensions(whole)
-            if carried.protocol not in IP_TUNNELS:
+            tunnel = IP_TUNNELS.get(carried.protocol)
+            if tunnel is None:
                 return carried
-            inner = IP_TUNNELS[carried.protocol](carried.data)
-            data, offset = carried.data, inner.offset
-            scope += carried.source + carried.destination + inner.key
+            data = carried.data
+            offset, key = tunnel(data)
+            scope += carried.source + carried.destination + key
             depth += 1
         raise DecodeError("nested")
 
@@ -105,7 +106,8 @@ def beginnings(carried: Carried) -> Iterator[Datagram]:
         )
 
 
-def _base_scope(header: bytes, link: LinkType) -> bytes:
+def base_scope(header: bytes, link: LinkType) -> bytes:
+    """The ``scope`` of what a frame carries outside any tunnel: its VLAN."""
     number: int = link_fields(link, header, 0).get("vlan", 0)
     return number.to_bytes(2, "big")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +105,36 @@ def test_mirror_bpf_takes_any_filter(network: Cable, tmp_path: Path, iface: str)
         assert process.stop() == 0
         assert sorted(texts(process)) == sorted([sip_message(1), sip_message(3)])
     assert process.summary["packets"] == 2
+
+
+def test_mirror_bpf_knows_tags_that_the_kernel_has_taken_off(network: Cable, tmp_path: Path) -> None:
+    """``vlan`` in a filter means the outer tag, wherever the kernel keeps it."""
+    with listening(network, tmp_path, "--mode", "mirror", "--bpf", "vlan 7") as process:
+        frames = [ethernet(ip4(udp(sip_message(number))), vlans=tags) for number, tags in enumerate([(), (7,), (8,)])]
+        network.left.send_frames(frames)
+        wait_for_lines(process, 1)
+        assert process.stop() == 0
+        assert texts(process) == [sip_message(1)]
+
+
+@pytest.mark.parametrize("children", ["1", "2"])
+def test_mirror_as_a_service_stores_what_crosses_the_wire(network: Cable, tmp_path: Path, children: str) -> None:
+    """``sipcap run`` has the same modes."""
+    args = ("run", *JSON, "--mode", "mirror", "--iface", "right", "--children", children)
+    with background(tmp_path, *args, before=network.right.before) as process:
+        wait_for(lambda: process.ended or "listening on mirror:right" in process.said, "listening")
+        network.left.send_frames(sip_frames(100, flows=10))
+        wait_for(lambda: _rows(tmp_path) == 100, "the rows")
+        assert process.stop() == 0
+    assert (process.summary["stored"], imbalance(process.summary)) == (100, 0)
+
+
+def _rows(folder: Path) -> int:
+    with contextlib.closing(sqlite3.connect(folder / "sipcap.db")) as database:
+        try:
+            return int(database.execute("SELECT count(*) FROM sip_capture").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0  # no table yet
 
 
 @CHILDREN

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import packets
-from tests.support.layered import CASES
+from tests.support.layered import CASES, SEGMENT_CASES, two_segments
 from tests.support.messages import sip, sip_message
 
 from . import calls, pcap, product, tshark
@@ -72,6 +72,18 @@ def test_replay_of_every_layer_sees_what_tshark_sees(tshark_here: None, tmp_path
     call_ids, options = _in_layers(capture, link, blind=False)
     seen = tshark.read(capture, options)
     assert [each.call_id for each in seen] == call_ids
+    assert _replayed(capture) == seen
+
+
+def test_replay_of_tcp_in_layers_sees_what_tshark_sees(tshark_here: None, tmp_path: Path) -> None:
+    """Segments in tunnels and in fragments are streams to both."""
+    frames: list[bytes] = []
+    for number, name in enumerate(SEGMENT_CASES, 1):
+        frames += two_segments(name, sip(headers={"Call-ID": name.replace(" ", "-")}), number)
+    capture = tmp_path / "segments.pcap"
+    capture.write_bytes(packets.pcap((_FIRST_US + 1_000 * at, frame) for at, frame in enumerate(frames)))
+    seen = tshark.read(capture)
+    assert [each.call_id for each in seen] == [name.replace(" ", "-") for name in SEGMENT_CASES]
     assert _replayed(capture) == seen
 
 

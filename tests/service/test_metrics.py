@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,6 +19,7 @@ import sipcap
 from sipcap.errors import CannotStart
 from sipcap.limits import CONTROL_CONNECTIONS
 from sipcap.service.control import clients
+from sipcap.service.metrics_server import HttpSession, Pages
 from tests.support.controlling import PATIENCE_S, SmallService, read_all, serving
 from tests.support.records import sip_record
 
@@ -163,6 +167,18 @@ def test_http_any_bytes_get_an_answer(port: int, data: bytes, status: int) -> No
     with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as client:
         client.sendall(data)
         assert read_all(client).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+@given(st.binary(max_size=200), st.integers(1, 100))
+def test_http_any_pieces_are_answered_or_waited_for(data: bytes, step: int) -> None:
+    """No bytes raise anything; a session that is over has an answer."""
+    session = HttpSession(Pages(CollectorRegistry(), SmallService()))
+    answers: list[bytes | None] = []
+    for at in range(0, len(data), step):
+        if not session.is_over:
+            answers += [job() for job in session.receive_data(data[at : at + step])]
+    assert session.is_over is bool(answers)
+    assert all(answer is not None and answer.startswith(b"HTTP/1.1 ") for answer in answers)
 
 
 def test_http_half_a_request_is_given_up(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

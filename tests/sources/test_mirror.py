@@ -15,7 +15,7 @@ import pytest
 
 from sipcap.errors import CannotStart
 from sipcap.limits import RING_BLOCK_BYTES
-from sipcap.sources.interfaces import find_interface
+from sipcap.sources.interfaces import find_interface, lost_by_interfaces
 from sipcap.sources.mirror import MirrorOptions, MirrorSource
 from sipcap.sources.packet_ring import FEWEST_BLOCKS
 from tests.support.messages import sip_message
@@ -146,6 +146,38 @@ def test_mirror_buffer_is_shared_by_the_rings(tun: tuple[str, int], caplog: pyte
     source.close()
     source.close()
     assert sizes == [8 << 20, 8 << 20]
+
+
+def test_lost_by_interfaces_adds_up_what_the_card_had_no_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one interface, or of all; one that has gone has lost nothing."""
+    for name, missed, full in (("eth0", 3, 4), ("eth1", 50, 0)):
+        folder = tmp_path / name / "statistics"
+        folder.mkdir(parents=True)
+        (folder / "rx_missed_errors").write_text(f"{missed}\n")
+        (folder / "rx_fifo_errors").write_text(f"{full}\n")
+    monkeypatch.setattr("sipcap.sources.interfaces._DEVICES", tmp_path)
+    assert [lost_by_interfaces(name) for name in ("eth0", "eth1", "any", "eth2")] == [7, 50, 57, 0]
+
+
+def test_mirror_counts_what_the_interface_lost_since_the_start(
+    tun: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what was lost before nothing is counted; of several workers one counts."""
+    counter = tmp_path / tun[0] / "statistics" / "rx_missed_errors"
+    counter.parent.mkdir(parents=True)
+    monkeypatch.setattr("sipcap.sources.interfaces._DEVICES", tmp_path)
+    for index, expected in ((0, 5), (1, 0)):
+        counter.write_text("100")
+        source = MirrorSource(MirrorOptions(tun[0], children=2))
+        source.open()
+        source.enter_worker(index)
+        for _ in source:
+            counter.write_text("105")
+            source.stop()
+        source.close()
+        assert source.stats.kernel_dropped == expected
 
 
 def test_find_interface_refuses_what_cannot_be(tun: tuple[str, int]) -> None:

@@ -15,7 +15,7 @@ from sipcap.sources.packet_decoder import Packet, PacketDecoder
 from sipcap.wire.link import LINK_TYPES
 from sipcap.wire.message import Message
 from tests.support import packets as p
-from tests.support.layered import CASES
+from tests.support.layered import CASES, SEGMENT_CASES, two_segments
 from tests.support.messages import BASE_TS_US, hep3_datagram, sip, sip_message
 
 
@@ -65,6 +65,16 @@ def test_hep_is_unwrapped_behind_every_layer(name: str) -> None:
     (message,) = decoded.messages
     assert message.payload == sip_message(0)
     assert (message.ts_us, message.hep_version) == (BASE_TS_US, 3)
+    assert not decoded.skipped
+
+
+@pytest.mark.parametrize("name", SEGMENT_CASES)
+def test_sip_over_tcp_comes_through_layers(name: str) -> None:
+    """A message in two segments, each of them in a tunnel or in fragments, is one message."""
+    decoded = Decoded(two_segments(name, sip()))
+    (message,) = decoded.messages
+    assert (message.payload, message.ip_protocol) == (sip(), 6)
+    assert message.destination_port == 5060
     assert not decoded.skipped
 
 
@@ -152,7 +162,9 @@ def test_what_a_tunnel_holds_besides_sip_is_named() -> None:
     """The reason is that of the innermost packet."""
     icmp = p.ethernet(p.ip4(p.udp(p.vxlan(p.ethernet(p.ip4(bytes(20), 1))), 50_000, p.VXLAN_PORT)))
     rtp = p.ethernet(p.ip4(p.gre(p.ip4(p.udp(b"\x80" * 20)), p.IP4_TYPE), 47))
-    assert Decoded([icmp, rtp]).skipped == {"icmp": 1, "other": 1}
+    arp = p.ethernet(p.ip4(p.udp(p.vxlan(p.ethernet(b"", ether_type=0x806)), 50_000, p.VXLAN_PORT)))
+    piece = p.ethernet(p.ip4(p.udp(p.vxlan(p.ethernet(p.ip4(b"", fragment=0x2000))), 50_000, p.VXLAN_PORT)))
+    assert Decoded([icmp, rtp, arp, piece]).skipped == {"icmp": 1, "other": 1, "arp": 1, "fragment_length": 1}
 
 
 def test_tunnels_of_tunnels_end() -> None:
@@ -160,7 +172,7 @@ def test_tunnels_of_tunnels_end() -> None:
     frame = p.ethernet(p.ip4(p.udp(sip())))
     for _ in range(MAX_LAYERS):
         frame = p.ethernet(p.ip4(p.udp(p.vxlan(frame), 50_000, p.VXLAN_PORT)))
-    assert Decoded([frame]).messages == []
+    assert Decoded([frame]).skipped == {"nested": 1}
     inner = frame[14 + 28 + 8 :]
     assert Decoded([inner]).payloads == [sip()]
 
@@ -185,6 +197,26 @@ def test_a_message_in_a_fragmented_tunnel_that_lacks_a_piece_is_rejected() -> No
     assert Decoded([p.ethernet(p.fragments4(gre, [160], 47)[0])]).stats.rejected == {"fragment": 1}
     arp = p.gre(p.ethernet(b"\0" * 200, ether_type=0x806), p.BRIDGED_TYPE)
     assert Decoded([p.ethernet(p.fragments4(arp, [160], 47)[0])]).skipped == {"fragment": 1}
+
+
+def test_a_lost_tunnel_with_a_later_fragment_inside_tells_nothing() -> None:
+    """Of a packet in pieces in pieces, only the piece with the beginning says what it was."""
+    frames = CASES["fragments in fragments"].frames(sip())
+    del frames[3]  # the end of the second inner fragment
+    decoded = Decoded(frames)
+    assert decoded.stats.rejected == {"fragment": 1}
+    assert decoded.skipped == {"fragment": 2}
+
+
+def test_expire_ignores_a_time_that_cannot_be() -> None:
+    """A packet dated to no time at all gives nothing up."""
+    stats = Counters()
+    decoder = PacketDecoder(stats, Counter())
+    link = LINK_TYPES[p.ETHERNET]
+    first, second = (p.ethernet(each) for each in p.fragments4(p.udp(sip()), [64]))
+    assert decoder.decode([Packet(BASE_TS_US, first, link)]) == []
+    assert decoder.decode([Packet(1 << 60, p.ethernet(b"", ether_type=0x806), link)]) == []
+    assert len(decoder.decode([Packet(BASE_TS_US, second, link)])) == 1
 
 
 def test_fragments_of_what_is_no_message_are_no_loss() -> None:

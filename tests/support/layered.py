@@ -1,4 +1,4 @@
-"""One SIP message through every layer that sipcap looks through; nothing in here uses sipcap."""
+"""One SIP message through every layer that sipcap looks through; nothing in here decodes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.support import packets as p
+from tests.support.tcp import ACK, PSH, SYN, tcp
 
 
 class Case(NamedTuple):
@@ -182,3 +183,45 @@ CASES: dict[str, Case] = {
     "vxlan in fragments": Case(p.ETHERNET, _vxlan_in_pieces),
     "fragments in fragments": Case(p.ETHERNET, _pieces_of_pieces),
 }
+
+
+def _in_ip(segment: bytes) -> bytes:
+    return p.ip4(segment, 6)
+
+
+def _cuts(segment: bytes) -> range:
+    return range(16, len(segment), 48)
+
+
+SEGMENT_CASES: dict[str, Callable[[bytes, int], list[bytes]]] = {
+    "ipv6": lambda segment, _: [p.ethernet(p.ip6(segment, 6))],
+    "qinq": lambda segment, _: [p.ethernet(_in_ip(segment), vlans=(7, 100))],
+    "mpls": lambda segment, _: [p.ethernet(p.mpls(_in_ip(segment)), ether_type=p.MPLS_TYPE)],
+    "pppoe": lambda segment, _: [p.ethernet(p.pppoe(_in_ip(segment)), ether_type=p.PPPOE_TYPE)],
+    "ip in ip": lambda segment, _: [_outer(4, _in_ip(segment))],
+    "erspan": lambda segment, _: [_gre(p.erspan2(p.ethernet(_in_ip(segment))), p.ERSPAN2_TYPE, sequence=1)],
+    "vxlan": lambda segment, _: [_over_udp(p.VXLAN_PORT, p.vxlan(p.ethernet(_in_ip(segment))))],
+    "fragments": lambda segment, number: [
+        p.ethernet(each) for each in reversed(p.fragments4(segment, _cuts(segment), 6, identification=number))
+    ],
+    "fragments of ipv6": lambda segment, number: [
+        p.ethernet(each) for each in p.fragments6(segment, _cuts(segment), 6, identification=number)
+    ],
+    "fragments in geneve": lambda segment, number: [
+        _over_udp(p.GENEVE_PORT, p.geneve(p.ethernet(each)))
+        for each in p.fragments4(segment, _cuts(segment), 6, identification=number)
+    ],
+}
+"""What carries a TCP segment, as Ethernet frames; the number makes the identification of fragments."""
+
+
+def two_segments(name: str, payload: bytes, first: int = 1) -> list[bytes]:
+    """The frames of a message over TCP, in two segments behind a SYN; ``first`` is its number and port."""
+    parts = [(0, b"", SYN), (1, payload[:100], ACK), (101, payload[100:], PSH | ACK)]
+    return [
+        frame
+        for at, (sequence, part, flags) in enumerate(parts)
+        for frame in SEGMENT_CASES[name](
+            tcp(part, 30_000 + first, sequence=1_000 + sequence, flags=flags), 3 * first + at
+        )
+    ]

@@ -192,6 +192,10 @@ class _Silent:
     def __init__(self) -> None:
         self.taken = 0
 
+    def take_whole(self, flow: Flow, segment: Segment) -> bool:
+        """See ``User``."""
+        return flow.is_gone and bool(segment.missing)
+
     def take(self, flow: Flow, pieces: list[Piece]) -> None:
         """See ``User``."""
         self.taken += sum(len(piece.data) for piece in pieces) + flow.is_gone

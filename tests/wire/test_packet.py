@@ -134,6 +134,12 @@ def test_a_priority_tag_is_no_vlan() -> None:
     assert "vlan" not in extra
 
 
+def test_decoding_of_logical_link_control_knows_the_service_of_ip() -> None:
+    """Before SNAP, IP had a service access point of its own."""
+    packet = b"\x06\x06\x03" + p.ip4(p.udp(PAYLOAD))
+    assert decoded(p.ethernet(packet, ether_type=len(packet))).payload == PAYLOAD
+
+
 @pytest.mark.parametrize("packet", PACKETS)
 def test_decoding_leaves_out_ethernet_padding(packet: str) -> None:
     """Bytes behind the datagram are no part of the payload."""
@@ -257,6 +263,8 @@ def test_decoding_names_what_is_no_datagram(frame: bytes, expected: str) -> None
 
 def test_decoding_bounds_extension_headers_and_nesting() -> None:
     """A chain of headers that never ends is refused, in IP, on the link and in tunnels."""
+    headers = p.extension(60) * (MAX_EXTENSION_HEADERS - 1) + p.extension(17)
+    assert decoded(p.ip6(headers + p.udp(PAYLOAD), 60), p.RAW).payload == PAYLOAD
     headers = p.extension(60) * (MAX_EXTENSION_HEADERS + 1)
     assert reason(p.ip6(headers + p.udp(PAYLOAD), 60), p.RAW) == "extension"
     nested = tunnelled = p.ip4(p.udp(PAYLOAD))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import sipcap
+from sipcap.limits import FLUSH_INTERVAL_S
+from sipcap.modes import DEFAULT_MODE
 from sipcap.service.controller import Controller, ReloadError, UnknownMode
 
 INTERNAL: Final = 500
@@ -16,7 +18,6 @@ STATS: Final = "sipcapture.stats"
 RELOAD: Final = "sipcapture.reload"
 
 _GROUP: Final = "sipcapture"
-_MODULES_DEFAULT: Final = "default"  # spec 5.5: its statistics carry no name of a mode
 
 
 class Fault(Exception):
@@ -46,6 +47,8 @@ class Methods:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._since_s = time.time()
+        self._known: dict[str, Any] = {}
+        self._known_s = float("-inf")
         self._table: dict[str, tuple[Callable[[Sequence[Any]], Any], str]] = {
             "core.uptime": (self._uptime, "Returns uptime of SIP server."),
             "core.version": (self._version, "Returns the version string of the server."),
@@ -89,16 +92,22 @@ class Methods:
         mode = _word(params[1]) if len(params) == 2 else None
         try:
             if word != "check":
+                self._known_s = float("-inf")
                 self._controller.set_capture(mode, on=word == "on")
                 return "Enabled" if word == "on" else "Disabled"
             return "Enabled" if self._controller.capture_is_on(mode) else "Disabled"
         except UnknownMode:
             raise Fault(INTERNAL, f"No capture mode of the name {mode}") from None
 
-    def _stats(self, _params: Sequence[Any]) -> dict[str, Any]:
-        return self._controller.stats()
+    def _stats(self, _params: Sequence[Any] = ()) -> dict[str, Any]:
+        """The state, no older than what processes publish: a flood of questions does not cost a look at them each."""
+        now_s = time.monotonic()
+        if now_s >= self._known_s + FLUSH_INTERVAL_S:
+            self._known, self._known_s = self._controller.stats(), now_s
+        return self._known
 
     def _reload(self, _params: Sequence[Any]) -> str:
+        self._known_s = float("-inf")
         try:
             self._controller.reload()
         except ReloadError as error:
@@ -131,7 +140,7 @@ class Methods:
         """The module's statistics (spec 5.5) that the words ask for: ``all``, ``GROUP:``, or a name."""
         if not params:
             raise Fault(BAD_REQUEST, "Please provide which stats to retrieve")
-        known = _captured(self._controller.stats())
+        known = _captured(self._stats())
         asked: dict[str, int] = {}
         for param in params:
             word = str(param)
@@ -147,10 +156,10 @@ def _word(param: Any) -> str:
 
 
 def _captured(stats: dict[str, Any]) -> dict[str, int]:
-    """What each capture mode has stored, by the names of the module."""
+    """What each capture mode has stored, by the names of the module; the default one is not named (spec 5.5)."""
     found = {}
     for store in stats["stores"]:
-        mode = "" if store["mode"] == _MODULES_DEFAULT else f"[{store['mode']}]"
+        mode = "" if store["mode"] == DEFAULT_MODE else f"[{store['mode']}]"
         found[f"captured_replies{mode}"] = store["replies"]
         found[f"captured_requests{mode}"] = store["requests"]
     return dict(sorted(found.items()))

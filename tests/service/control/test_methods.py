@@ -123,6 +123,28 @@ def test_stats_gives_the_whole_state() -> None:
     assert Methods(service).call("sipcapture.stats", []) == service.stats()
 
 
+def test_stats_asked_again_and_again_do_not_ask_the_service_each_time() -> None:
+    """But a state that was just changed is a new one."""
+    service = SmallService()
+    asked = 0
+    state = service.stats
+
+    def stats() -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        return state()
+
+    service.stats = stats  # type: ignore[method-assign]
+    methods = Methods(service)
+    for _ in range(500):
+        methods.call("sipcapture.stats", [])
+    assert asked < 250
+    methods.call("sipcapture.status", ["off"])
+    assert methods.call("sipcapture.stats", [])["enabled"] is False
+    methods.call("sipcapture.status", ["on"])
+    assert methods.call("sipcapture.stats", [])["enabled"] is True
+
+
 def test_statistics_have_the_names_of_the_module() -> None:
     """The default mode's carry no name of a mode (spec 5.5); the form is that of Kamailio 5.6.3."""
     assert Methods(SmallService()).call("stats.get_statistics", ["sipcapture:"]) == [
