@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import click
 
 from sipcap.cli.options import common_options
+from sipcap.config.kamailio.translate import translate
 from sipcap.config.reading import read_settings
 from sipcap.config.settings import Entry, Settings
 from sipcap.service.plan import OFF, Plan
 
+_LOGGER = logging.getLogger("sipcap")
 _FILE = click.argument(
     "path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="The configuration: modes.ini."
 )
@@ -63,6 +66,24 @@ def show(path: Path, output_format: str) -> int:
             section = entry.section
         value = " ".join(entry.value.split("\n"))
         click.echo(f"# {entry.origin}\n{entry.key} = {value}")
+    return 0
+
+
+@command.command("from-kamailio", epilog="\b\nEXAMPLES\n    $ sipcap config from-kamailio kamailio.cfg >modes.ini")
+@click.argument(
+    "path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A capture node's kamailio.cfg."
+)
+@common_options
+def from_kamailio(path: Path) -> int:
+    """Write the configuration that does what a kamailio.cfg does.
+
+    Parameters, definitions, listen lines, capture modes and the calls of sip_capture in the usual routes are carried
+    over. What is not is listed on stderr, each with its place. Passwords of databases are carried over as they are.
+    """
+    translation = translate(path)
+    click.echo(translation.text, nl=False)
+    for note in translation.notes:
+        _LOGGER.warning("not carried over: %s", note)
     return 0
 
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "run": "the service: receive HEP and store it",
     "status": "is capture on? switch it; the state of a running service",
     "top": "a running service, live",
-    "config": "configuration files: check, show",
+    "config": "configuration files: check, show, from-kamailio",
     "search": "database to NDJSON",
     "export": "NDJSON to a capture file, HEP or text",
     "tables": "upkeep of tables: list, create, rotate, drop, plan",

@@ -64,3 +64,22 @@ def test_config_show_hides_passwords_and_names_origins(sipcap: RunSipcap, tmp_pa
     assert shown["capture_mode:m1"]["db_url"] == {"value": "postgresql://u:(hidden)@h/db", "origin": "modes.ini:6"}
     assert shown["sipcap"]["capture_on"] == {"value": "0", "origin": "default"}
     assert shown["route:all"]["capture_mode"] == {"value": "m1", "origin": "modes.ini:8"}
+
+
+def test_config_from_kamailio_makes_a_file_that_can_be_used(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """On stdout the new configuration, on stderr what is not in it, with its place."""
+    (tmp_path / "kamailio.cfg").write_text(
+        '#!define DBURL "mysql://u:geheim@h/db"\nlisten=udp:10.0.0.1:9060\nloadmodule "sipcapture.so"\n'
+        'modparam("sipcapture", "db_url", DBURL)\nmodparam("sipcapture", "capture_on", 1)\n'
+        'modparam("sipcapture", "hep_capture_on", 1)\nmodparam("sipcapture", "colour", "red")\n'
+        'request_route {\n  if (is_method("REGISTER")) { sip_capture("reg_%Y"); } else { sip_capture(); }\n  drop;\n}\n'
+    )
+    done = sipcap("config", "from-kamailio", "kamailio.cfg")
+    assert done.returncode == 0
+    assert b"kamailio.cfg:7: unknown parameter colour" in done.stderr
+    (tmp_path / "modes.ini").write_bytes(done.stdout)
+    shown = json.loads(sipcap("config", "show", "--format", "json", "modes.ini").stdout)
+    assert shown["sipcap"]["db_url"]["value"] == "mysql://u:(hidden)@h/db"
+    assert shown["sipcap"]["capture_on"]["value"] == "1"
+    assert any("10.0.0.1:9060" in keys["listen"]["value"] for name, keys in shown.items() if name.startswith("listen:"))
+    assert any(keys.get("table", {}).get("value") == "reg_%Y" for keys in shown.values())
