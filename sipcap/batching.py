@@ -1,29 +1,30 @@
-"""Records to batches, and what happens to a batch that the database does not take (design 1.10)."""
+"""Records to batches: when they are written, and how far reading may be ahead of writing (design 1.4 and 1.10)."""
 
 from __future__ import annotations
 
-import logging
 import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
+from typing import Final
 
+from sipcap.backlog import Backlog
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
-from sipcap.errors import SinkError, Unwritten
-from sipcap.recovering import Batch, Part, Recovery, Refused, count_stored, rows_in, split
+from sipcap.limits import ASYNC_BATCHES, BATCH_CHARACTERS
+from sipcap.recovering import Batch, Part
 from sipcap.sinks.base import Row, Sink
 from sipcap.spool import SpoolPlace
-from sipcap.throttle import Throttle
+from sipcap.writing import BatchWriter, Retries
 
-_LOGGER = logging.getLogger("sipcap")
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
-_MAX_CHARACTERS = (
-    64 << 20
-)  # of what one batch was read from: 2,000 of a megabyte, or of a line's 8, would fill the memory
-_LOOK_S = 0.1  # a pause is no longer than this without a look at whether to stop
+INSERT_MODES: Final = ("plain", "delayed", "async")
+"""How a batch is inserted, in the order of the module's ``db_insert_mode`` 0, 1, 2 (spec 1.1)."""
+
+_MAX_CHARACTERS = BATCH_CHARACTERS
+
+
+def batches_ahead(insert_mode: str) -> int:
+    """How many batches may be on their way while the next is read: see ``BatchOptions``."""
+    return ASYNC_BATCHES if insert_mode == "async" else 1
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,19 @@ class BatchOptions:
     """When a batch is written and how often it is tried.
 
     ``retries`` further attempts follow a failed one, None = without end; if they are counted, none begins
-    later than ``retry_timeout_s`` after the first.
+    later than ``retry_timeout_s`` after the first. ``ahead`` batches may be on their way while the next is collected;
+    0 = whoever adds the last record of a batch writes it, and no deadline ends an attempt.
     """
 
     size: int = 2_000
     interval_s: float = 0.5
     retries: int | None = 0
     retry_timeout_s: float = 60.0
+    ahead: int = 0
 
 
 class Batcher:
-    """Collects records and writes them; nothing is lost without being counted.
+    """Collects records and has them written; nothing is lost without being counted.
 
     Args:
         sink: opened.
@@ -49,7 +52,7 @@ class Batcher:
         counters: ``stored``, ``reported``, ``retries``, ``dead_letter``, ``spooled``, ``recovered``,
             ``dropped{database|dead_letter|spool_full}``.
         dead_letters: where refused rows go; None = they are dropped and counted.
-        stopping: ends all retries.
+        stopping: ends all retries; an attempt that is running then is given a few seconds, see Backlog.
         place: where batches wait while the database is away; None = there is no such place.
     """
 
@@ -64,18 +67,14 @@ class Batcher:
     ) -> None:
         self._sink = sink
         self._options = options
-        self._counters = counters
-        self._dead_letters = dead_letters
-        self._stopping = stopping
+        self.counters = counters
+        retries = Retries(options.retries, options.retry_timeout_s)
+        self._writer = BatchWriter(sink, retries, counters, dead_letters, stopping, place)
+        self._backlog = Backlog(self._writer, sink, options.ahead, stopping) if options.ahead else None
         self._tables: dict[str, list[Row]] = {}
         self._size = 0
         self._characters = 0
         self._due_s = float("inf")
-        self._writer_id = uuid.uuid4().hex
-        self._number = 0
-        self._refusals = Throttle("%s; %d record(s) to %s")
-        self._given_up = 0
-        self._recovery = None if place is None else Recovery(sink, place, counters, self._bury_refused)
 
     @property
     def due_s(self) -> float:
@@ -83,7 +82,7 @@ class Batcher:
         return self._due_s
 
     def add(self, table: str, row: Row, length: int = 0) -> None:
-        """Add one record; a full batch is written at once.
+        """Add one record; a full batch is sent.
 
         Args:
             table: where it goes.
@@ -100,12 +99,12 @@ class Batcher:
             # The write takes time as well: a fifth of the interval is left for it.
             self._due_s = time.monotonic() + 0.8 * self._options.interval_s
         if self._size >= self._options.size or self._characters >= _MAX_CHARACTERS:
-            self.flush()
+            self.send()
 
     @property
     def given_up(self) -> int:
         """Records that the database should have taken and that are in the dead-letter file instead."""
-        return self._given_up
+        return self._writer.given_up
 
     @property
     def unwritten(self) -> int:
@@ -113,152 +112,60 @@ class Batcher:
 
         A row in that file that was refused for itself does not count: that is what the file is for.
         """
-        dropped = self._counters.dropped
-        return self._given_up + dropped["database"] + dropped["dead_letter"] + dropped["spool_full"]
+        return self._writer.unwritten
 
-    def flush(self) -> None:
-        """Write what has been collected.
+    @property
+    def pending(self) -> int:
+        """Records that were added and of which nothing is counted yet."""
+        return self._size + (self._backlog.pending if self._backlog is not None else 0)
+
+    def send(self) -> None:
+        """Have written what has been collected; waits until there is room for it on the way, not until it is stored.
 
         Raises:
-            Unwritten: the database does not take it, and there is no dead-letter file or it takes nothing
-                either. The records are counted as dropped.
+            Unwritten: the database does not take this or an earlier batch, and there is no dead-letter file or it
+                takes nothing either. The records are counted as dropped.
         """
         tables, self._tables = self._tables, {}
-        self._size = self._characters = 0
+        characters, self._characters = self._characters, 0
+        self._size = 0
         self._due_s = float("inf")
         if not tables:
             return
-        batch = self._new_batch(tables)
-        if self._recovery is not None and self._recovery.error is not None and not self._recovery.may_try:
-            self._give_up([batch], self._recovery.error)
+        batch = self._writer.new_batch(tables)
+        if self._backlog is not None:
+            self._backlog.put(batch, characters)
         else:
-            self._write(batch)
+            self._writer.write_live(batch)
+
+    def flush(self) -> None:
+        """Write what has been collected, and wait until all has found its place; raises as ``send``."""
+        self.send()
+        if self._backlog is not None:
+            self._backlog.wait()
 
     @property
     def is_recovering(self) -> bool:
-        """Whether something waits in the spool that can be tried now."""
-        return self._recovery is not None and self._recovery.is_due
+        """Whether something waits in the spool that can be tried now; false while batches are on their way."""
+        return (self._backlog is None or self._backlog.is_idle) and self._writer.is_recovering
 
     def recover(self) -> bool:
         """Try one batch of the spool, due or not; returns whether that brought us on."""
-        return self._recovery is not None and self._recovery.step()
+        return self._writer.recover() if self._backlog is None else self._backlog.recover()
 
     def take_in(self, batch_id: str, tables: Part) -> None:
         """Write a batch that has an id already, after what has been collected; raises as ``flush``."""
         self.flush()
-        self._write(Batch(batch_id, tables))
+        batch = Batch(batch_id, tables)
+        if self._backlog is None:
+            self._writer.write(batch)
+        else:
+            self._backlog.write(batch)
 
-    def _new_batch(self, part: Part) -> Batch:
-        self._number += 1
-        return Batch(f"{self._writer_id}-{self._number}", part)
-
-    def _write(self, whole: Batch) -> None:
-        """Write a batch; if rows of it are refused, write its parts until these are alone."""
-        batches = [whole]
-        refused: list[Refused] = []
-        away: SinkError | None = None
-        while batches and away is None:
-            batch = batches.pop()
-            error = self._try(batch)
-            if error is None:
-                continue
-            if error.transient:
-                away = error
-                batches.append(batch)  # with its id: perhaps it was committed
-            elif smaller := split(batch.part):
-                batches += map(self._new_batch, reversed(smaller))
-            else:
-                ((name, (row,)),) = batch.part.items()
-                refused.append(Refused(name, row, str(error)))
-        self._bury_refused(refused)
-        if away is not None:
-            if self._recovery is not None:
-                self._recovery.fail(away)
-            self._give_up(batches, away)
-
-    def _try(self, batch: Batch) -> SinkError | None:
-        """Write one part with its retries; returns why it failed, None if it did not."""
-        retries = self._options.retries
-        if self._recovery is not None and self._recovery.error is not None:
-            retries = 0  # this only looks whether the database is back
-        until_s = float("inf") if retries is None else time.monotonic() + self._options.retry_timeout_s
-        pause_s = _FIRST_PAUSE_S
-        attempt = 0
-        while True:
-            try:
-                adjusted = self._sink.write(*batch)
-            except SinkError as error:
-                is_last = attempt == retries or time.monotonic() + pause_s > until_s
-                if not error.transient or is_last or self._stopping():
-                    return error
-                if attempt == 0:
-                    _LOGGER.warning("%s; trying again", error)
-            else:
-                count_stored(self._counters, batch.part, adjusted)
-                if attempt:
-                    _LOGGER.info("the database takes records again")
-                if self._recovery is not None:
-                    self._recovery.succeed()
-                return None
-            attempt += 1
-            self._counters.retries += 1
-            self._pause(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _pause(self, seconds: float) -> None:
-        until_s = time.monotonic() + seconds
-        while (left_s := until_s - time.monotonic()) > 0 and not self._stopping():
-            time.sleep(min(left_s, _LOOK_S))
-
-    def _bury_refused(self, refused: Sequence[Refused]) -> None:
-        """Put refused rows aside; a dead-letter file that is full must not keep the other rows out of the database."""
-        for (name, reason), group in groupby(refused, key=lambda row: (row.table, row.reason)):
-            rows = [entry.row for entry in group]
-            failure = self._bury(name, rows, reason)
-            if self._dead_letters is None:
-                self._counters.dropped["database"] += len(rows)
-                self._refusals.warning(reason, len(rows), "nowhere: refused, and no --dead-letter file is set")
-            elif failure is not None:
-                self._counters.dropped["dead_letter"] += len(rows)
-                self._refusals.warning(reason, len(rows), f"nowhere: refused, and no dead letters: {failure.strerror}")
-            else:
-                self._refusals.warning(reason, len(rows), "the dead-letter file")
-
-    def _give_up(self, batches: Sequence[Batch], error: SinkError) -> None:
-        """The database is away: what it has not taken goes to the spool, else to the dead-letter file."""
-        if self._recovery is not None:
-            batches = self._recovery.keep(batches, error)
-        failure: OSError | None = None
-        lost = 0
-        for name, rows in (item for batch in batches for item in batch.part.items()):
-            failure = failure or self._bury(name, rows, str(error))
-            if self._dead_letters is None or failure is not None:
-                lost += len(rows)
-            else:
-                self._given_up += len(rows)
-        if lost:
-            self._lose(lost, error, failure)
-        elif batches:
-            self._refusals.warning(error, sum(rows_in(batch.part) for batch in batches), "the dead-letter file")
-
-    def _lose(self, lost: int, error: SinkError, failure: OSError | None) -> None:
-        """Count what has no place; whoever has a spool goes on nevertheless: the database may come back."""
-        if self._recovery is not None:
-            self._counters.dropped["spool_full"] += lost
-            self._refusals.warning(error, lost, "nowhere: the spool takes no more")
-            return
-        if failure is None:
-            self._counters.dropped["database"] += lost
-            raise Unwritten(f"{error}; {lost} record(s) that were read could not be stored")
-        self._counters.dropped["dead_letter"] += lost
-        raise Unwritten(f"{error}; cannot write dead letters either: {failure.strerror}")
-
-    def _bury(self, table: str, rows: Sequence[Row], reason: str) -> OSError | None:
-        """Write dead letters, if there is a file for them; returns why that failed."""
-        if self._dead_letters is not None:
-            try:
-                self._dead_letters.write(table, rows, reason)
-            except OSError as error:
-                return error
-            self._counters.dead_letter += len(rows)
-        return None
+    def close(self) -> None:
+        """Disconnect the sink, unless an attempt hangs in it; what was added has been flushed. May be called twice."""
+        if self._backlog is not None:
+            self._backlog.close()
+            if self._backlog.is_abandoned:
+                return
+        self._sink.close()

@@ -31,6 +31,12 @@ class Unwritten(SipcapError):
     exit_code = 5
 
 
+class SourceLost(SipcapError):
+    """What was captured from is gone, an interface for instance; what came until then is on its way."""
+
+    exit_code = 5
+
+
 class ControlError(SipcapError):
     """The control socket cannot be reached, or it refused."""
 

@@ -11,6 +11,9 @@ from typing import Final
 from sipcap.limits import OUTPUT_WRITE_BYTES, READ_AHEAD_BYTES
 
 _LOOK_MS: Final = 500  # how long a poll waits before it is seen whether anybody still wants the data
+_READ_S: Final = 1.0
+"""How long a stop waits for a read that is at work. It began when there was data; only a file of a network can be slow,
+or a pipe that somebody else has emptied meanwhile: then nothing was taken."""
 
 
 class Inlet:
@@ -27,6 +30,7 @@ class Inlet:
         """Why reading ended, if not at the end of input."""
         self._ended = False
         self._stopped = False
+        self._reading = False
         threading.Thread(target=self._run, name="inlet", daemon=True).start()
 
     def get(self, timeout_s: float) -> bytes:
@@ -45,6 +49,7 @@ class Inlet:
         """Read no more; returns what was read ahead, so that nothing is lost that left a pipe."""
         with self._changed:
             self._stopped = True
+            self._changed.wait_for(lambda: not self._reading, _READ_S)
             left = list(self._queue)
             self._queue.clear()
             self.at_end = self._ended
@@ -53,26 +58,39 @@ class Inlet:
 
     def _run(self) -> None:
         while not self._stopped:
-            try:
-                data = os.read(self._fd, OUTPUT_WRITE_BYTES)
-            except BlockingIOError:  # somebody else made our pipe non-blocking
-                self._wait_for_data()
+            if not self._has_data() or not self._may_read():
                 continue
-            except OSError as error:
-                self.failure = error
-                data = b""
+            data = self._read()
             with self._changed:
+                self._reading = False
                 if data:
                     self._queue.append(data)
                     self._queued_bytes += len(data)
-                else:
+                elif data is not None:
                     self._ended = True
                 self._changed.notify_all()
                 if self._ended:
                     return
                 self._changed.wait_for(lambda: self._queued_bytes < READ_AHEAD_BYTES or self._stopped)
 
-    def _wait_for_data(self) -> None:
+    def _may_read(self) -> bool:
+        """Say that a read begins, unless nobody would ask for what it gives."""
+        with self._changed:
+            self._reading = not self._stopped
+            return self._reading
+
+    def _read(self) -> bytes | None:
+        """Bytes, none at the end, None if somebody who shares a pipe that does not block was faster."""
+        try:
+            return os.read(self._fd, OUTPUT_WRITE_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self.failure = error
+            return b""
+
+    def _has_data(self) -> bool:
+        """Whether a read has something to give, the end included."""
         poller = select.poll()
         poller.register(self._fd, select.POLLIN)
-        poller.poll(_LOOK_MS)
+        return bool(poller.poll(_LOOK_MS))

@@ -108,6 +108,12 @@ SOCKET_BATCH: Final = 256
 RCVBUF_BYTES: Final = 64 << 20
 """What is asked for as receive buffer; the system grants what it allows."""
 
+RING_BLOCK_BYTES: Final = 128 << 10
+"""A block of the memory that the kernel writes captured packets to; the largest IP packet and its header fit in."""
+
+RING_BLOCK_MS: Final = 50
+"""A block that is not full is read after this. With little traffic, 512 blocks (64 MiB) last 25 s without a reader."""
+
 OUTPUT_QUEUE_BYTES: Final = 32 << 20
 """Encoded lines waiting for the reader of our output; full = receiving stops and the kernel counts."""
 
@@ -117,11 +123,44 @@ OUTPUT_WRITE_BYTES: Final = 1 << 20
 READ_AHEAD_BYTES: Final = 8 << 20
 """Input that ``store`` reads while a batch is being written: about one batch (design 1.4, ``plain``)."""
 
+BATCH_CHARACTERS: Final = 64 << 20
+"""What batches that wait to be written were read from: 2,000 of a megabyte, or of a line's 8, would fill the memory."""
+
+ASYNC_BATCHES: Final = 16
+"""Batches on their way in ``--insert-mode async``: about 60 MB of usual messages, seconds of a slow database."""
+
 DRAIN_TIMEOUT_S: Final = 10.0
 """How long a stopped command goes on with what it has already taken in (design 1.1)."""
 
 FLUSH_INTERVAL_S: Final = 0.1
 """Lines reach a pipe at most this much later (design 1.5)."""
+
+MAX_ROUTED_VALUE: Final = 1_024
+"""Characters of a header's value that a route's regular expression sees: Python's search may need their square."""
+
+HOOK_TIMEOUT_S: Final = 5.0
+"""How long a hook may think about one message (design 1.7)."""
+
+HOOK_HANG_S: Final = 5.0
+"""A hook that is still there so long after its time was over cannot be ended, and costs its process."""
+
+SLOW_HOOK_S: Final = 0.1
+"""A hook that takes longer for one message is named in the log: meanwhile, 1,000 more may have come."""
+
+FORWARD_QUEUE_BYTES: Final = 16 << 20
+"""Packets that wait for one collector: some seconds of a large site, in each capturing process."""
+
+FORWARD_CONNECT_S: Final = 5.0
+"""How long a collector has to accept a connection."""
+
+FORWARD_RETRY_S: Final = 1.0
+"""A collector that cannot be reached is tried again this often."""
+
+FORWARD_DRAIN_S: Final = 2.0
+"""What waits for collectors when a capture ends is sent within this, for all of them together."""
+
+MAX_HOOK_ROUTES: Final = 4_096
+"""Answers of a hook that are known to be right; it may make up a table for each message."""
 
 SQLITE_BUSY_S: Final = 10.0
 """How long SQLite waits for another process' lock before a batch counts as failed."""
@@ -143,6 +182,24 @@ BATCH_LEDGER_KEEP_S: Final = 86_400
 
 SPOOL_BYTES: Final = 1 << 30
 """What the spool takes of the disk at most (design 1.7): minutes of a large site, a day of a small one."""
+
+DEAD_LETTER_BYTES: Final = 1 << 30
+"""What the dead-letter file of a service takes of the disk at most (design 1.7)."""
+
+MAX_CHILDREN: Final = 64
+"""Processes of one listener; more than cores are of no use."""
+
+RESTART_PAUSE_S: Final = 10.0
+"""Between two starts of a process of the service that ends again and again; the first pause is a hundredth."""
+
+RESTART_STEADY_S: Final = 60.0
+"""A process that has run for so long is started again as if it were the first time."""
+
+WORKER_SILENCE_S: Final = 10.0
+"""A worker that is silent for this long, and what its hook may take besides, is killed: else it speaks every 0.1 s."""
+
+KEPT_ERRORS: Final = 20
+"""Latest warnings of a process that a service shows: a screenful."""
 
 FILE_LOCK_S: Final = 10.0
 """How long a process waits for another that writes files in the same folder before a batch counts as failed."""
@@ -201,6 +258,50 @@ MAX_TSHARK_LINE_BYTES: Final = 64 << 20
 MAX_EXPORT_CONNECTIONS: Final = 65_536
 """Connections whose sequence numbers ``export`` remembers: 30 MB; one that was forgotten begins again."""
 
+CONTROL_CONNECTIONS: Final = 64
+"""Clients at one control or metrics socket at a time; a further one takes the place of who was silent longest."""
+
+CONTROL_REQUEST_BYTES: Final = 64 << 10
+"""One request to a control socket, a batch too; the longest that makes sense has some hundred bytes."""
+
+CONTROL_BATCH_REQUESTS: Final = 20
+"""Requests of one JSON-RPC batch: the answer of each may have 200 KB."""
+
+CONTROL_JSON_DEPTH: Final = 32
+"""Brackets open at a time in a JSON-RPC request; a batch with parameters has four."""
+
+CONTROL_REQUESTS_PER_S: Final = 200
+"""Requests that a control socket answers in a second; more of them wait, so that a flood takes little from capture."""
+
+CONTROL_READS_PER_S: Final = 1_000
+"""Pieces of 4 KB that a control socket reads in a second: blanks without end are no requests, but work too."""
+
+CONTROL_IDLE_S: Final = 600.0
+"""A client that asks nothing for this long is closed; those who watch ask every second."""
+
+CONTROL_STALLED_S: Final = 10.0
+"""A client that stops in the middle of a request, or does not take its answer, is closed after this."""
+
+CONTROL_ANSWER_BYTES: Final = 16 << 20
+"""What a client takes as an answer: twenty times the whole state of a large site."""
+
+FIFO_REPLIES: Final = 16
+"""Answers on their way into reply FIFOs; a further one is given up, as one whose reader does not come."""
+
+BINRPC_VALUES: Final = 1_000
+"""Values of one BINRPC request; a command line has a few."""
+
+METRICS_REQUEST_BYTES: Final = 8 << 10
+"""The head of an HTTP request for metrics; Prometheus sends some hundred bytes."""
+
+TOP_ENTRIES: Final = 1_000
+"""Sources and user agents that are counted apart, each: more than anyone looks at, half a MB at most."""
+
+TOP_PUBLISHED: Final = 200
+"""Of these, what a process tells the others, and a service the world: 150 KB at most, once a second."""
+
+TOP_KEY_CHARS: Final = 128
+"""What is kept of a user agent's name; longer ones are cut, so that hostile ones take no memory."""
 MAX_SDP_LINES: Final = 1_000
 """Lines of an SDP that are looked at; WebRTC's have two hundred."""
 

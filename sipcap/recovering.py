@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sipcap.counters import Counters
+from sipcap.counters import COUNTING, Counters
 from sipcap.errors import SinkError
 from sipcap.record import SipRecord
-from sipcap.sinks.base import Adjusted, Row, Sink
+from sipcap.sinks.base import Adjusted, RemembersBatches, Row, Sink
 from sipcap.spool import BadSegment, Segment, SpoolPlace
 from sipcap.throttle import Throttle
 
@@ -76,6 +76,8 @@ class Recovery:
     ) -> None:
         self._sink = sink
         self._place = place
+        if isinstance(sink, RemembersBatches):
+            sink.remember_since(place.oldest_s)
         self._counters = counters
         self._bury = bury
         self._away = _Pause()
@@ -117,13 +119,18 @@ class Recovery:
             except OSError as failure:
                 self._waiting.warning(f"cannot write the spool: {failure.strerror}", self._counters.spooled + kept)
                 left.append(batch)
-        self._counters.spooled += kept
+        with COUNTING:
+            self._counters.spooled += kept
         if not left:
             self._waiting.warning(error, self._counters.spooled)
         return left
 
-    def step(self) -> bool:
-        """Try the oldest batch that waits; returns whether that brought us on."""
+    def step(self, answered: Callable[[], None] = lambda: None) -> bool:
+        """Try the oldest batch that waits; returns whether that brought us on.
+
+        Args:
+            answered: called when the database has answered, before that is counted; what it raises passes through.
+        """
         if not self._place.segments:
             return False
         segment = self._place.segments[0]
@@ -137,17 +144,18 @@ class Recovery:
             _LOGGER.warning("%s: %s; it is left alone", segment.path, reason)
             self._place.segments.popleft()
             return True
-        return self._write(segment, tables)
+        return self._write(segment, tables, answered)
 
     def _miss(self, segment: Segment) -> None:
         """Somebody has taken a batch away; where it went is not ours to say."""
         _LOGGER.warning("%s is gone, with %d record(s)", segment.path, segment.records)
         self._place.segments.popleft()
         if segment.is_own:
-            self._counters.spooled -= segment.records
-            self._counters.dropped["spool_lost"] += segment.records
+            with COUNTING:
+                self._counters.spooled -= segment.records
+                self._counters.dropped["spool_lost"] += segment.records
 
-    def _write(self, segment: Segment, tables: Part) -> bool:
+    def _write(self, segment: Segment, tables: Part, answered: Callable[[], None]) -> bool:
         """Store one batch of the spool; what it counts for is counted when all of it has found its place."""
         batches = [Batch(segment.batch_id, tables)]
         refused: list[Refused] = []
@@ -158,6 +166,7 @@ class Recovery:
                 stored.append((batch.part, self._sink.write(batch.batch_id, batch.part)))
             except SinkError as error:
                 if error.transient:
+                    answered()
                     self._put_off(error)
                     return False
                 if smaller := split(batch.part):
@@ -165,6 +174,7 @@ class Recovery:
                 else:
                     ((name, (row,)),) = batch.part.items()
                     refused.append(Refused(name, row, str(error)))
+        answered()
         self._settle(segment, stored, refused)
         return True
 
@@ -180,10 +190,11 @@ class Recovery:
         self.succeed()
         self._replay.reset()
         self._bury(refused)
-        if segment.is_own:
-            self._counters.spooled -= segment.records
-        else:
-            self._counters.recovered += segment.records
+        with COUNTING:
+            if segment.is_own:
+                self._counters.spooled -= segment.records
+            else:
+                self._counters.recovered += segment.records
         for part, adjusted in stored:
             count_stored(self._counters, part, adjusted)
         self._place.segments.popleft()
@@ -195,10 +206,11 @@ class Recovery:
 def count_stored(counters: Counters, part: Part, adjusted: Adjusted) -> None:
     """Count what the database has taken."""
     reports = sum(not isinstance(row.record, SipRecord) for rows in part.values() for row in rows)
-    counters.reported += reports
-    counters.stored += rows_in(part) - reports
-    counters.truncated += adjusted.truncated
-    counters.sanitised += adjusted.sanitised
+    with COUNTING:
+        counters.reported += reports
+        counters.stored += rows_in(part) - reports
+        counters.truncated += adjusted.truncated
+        counters.sanitised += adjusted.sanitised
 
 
 def rows_in(part: Part) -> int:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 
 from sipcap.counters import Counters
 from sipcap.errors import Unwritten
-from sipcap.extract import Extractor
 from sipcap.outlet import Outlet
-from sipcap.pipeline import Encode, capture
+from sipcap.pipeline import Encode, ExtractOptions, capture
 from sipcap.sinks.hep import HepSink
 from sipcap.sinks.pacing import Pacer
 from sipcap.sources.replayed import ReplaySource
@@ -66,7 +65,7 @@ class Restamped:
 
 def replay_to_output(
     source: ReplaySource | Restamped,
-    extractor: Extractor,
+    options: ExtractOptions,
     outlet: Outlet,
     encode: Encode,
     *,
@@ -78,7 +77,7 @@ def replay_to_output(
 
     Args:
         source: opened.
-        extractor: makes the records.
+        options: how records are made.
         outlet: started; closed when this returns.
         encode: records to lines.
         stopping: true ends it.
@@ -90,7 +89,7 @@ def replay_to_output(
         Unwritten: the output cannot be written, and not because its reader went away.
     """
     try:
-        capture(source, extractor, outlet, encode, stopping=stopping, on_tick=on_tick)
+        capture(source, options, outlet, encode, stopping=stopping, on_tick=on_tick)
     finally:
         source.close()
         outlet.close(close_s)

@@ -28,6 +28,7 @@ from sipcap.sinks.base import Row
 
 _LOGGER = logging.getLogger("sipcap")
 _NAME: Final = re.compile(r"\d{20}-(\d{1,9})-([0-9a-f]{8})-([0-9a-z-]{1,64})\.ndjson")
+_TIME_DIGITS: Final = 20
 _BLOCK: Final = 4_096  # what even the smallest file takes of the disk
 _KEY_CHARACTERS: Final = 16
 _LOOK_S: Final = 10.0  # between two looks at what other processes left
@@ -46,6 +47,11 @@ class Segment(NamedTuple):
     checksum: int
     is_own: bool
     """Whether this process put it there."""
+
+    @property
+    def since_s(self) -> float:
+        """When it was put there, in seconds since 1970."""
+        return int(self.path.name[:_TIME_DIGITS]) / 1e9
 
     def load(self) -> tuple[str, dict[str, list[Row]]]:
         """Read the capture mode and the rows by table.
@@ -183,6 +189,10 @@ class SpoolPlace:
         except OSError:
             self.close()
             raise
+
+    def oldest_s(self) -> float:
+        """When the oldest batch that waits was put there, in seconds since 1970; infinity if none does."""
+        return min((segment.since_s for segment in list(self.segments)), default=float("inf"))
 
     def look(self) -> None:
         """Take over, now and then, what a process left that ended meanwhile."""

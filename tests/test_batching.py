@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sipcap import batching
+from sipcap import batching, writing
 from sipcap.errors import SinkError, Unwritten
 from sipcap.sinks.base import Row
 from tests.support.records import report_record, sip_record
@@ -20,7 +20,7 @@ from tests.support.sinks import Away, Bench, MemorySink, Tables
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts follow each other fast."""
-    monkeypatch.setattr(batching, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(writing, "_FIRST_PAUSE_S", 0.001)
 
 
 def _lines(tmp_path: Path) -> list[dict[str, Any]]:
@@ -127,7 +127,7 @@ def test_batches_have_ids_of_their_own() -> None:
 @pytest.mark.parametrize("timeout_s", [0.0, 0.3])
 def test_retry_timeout_begins_no_attempt_after_it(timeout_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """No attempt begins later than the time after the first, however many would be left."""
-    monkeypatch.setattr(batching, "_FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(writing, "_FIRST_PAUSE_S", 0.05)
     began: list[float] = []
 
     def note(tables: Tables) -> SinkError:
@@ -153,7 +153,7 @@ def test_retries_without_end_go_on_until_the_database_is_back() -> None:
 @pytest.mark.parametrize("retries", [None, 500])
 def test_retries_end_when_told_to_stop(retries: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop ends every kind of retrying, also in the middle of a long pause."""
-    monkeypatch.setattr(batching, "_FIRST_PAUSE_S", 60.0)
+    monkeypatch.setattr(writing, "_FIRST_PAUSE_S", 60.0)
     stop = threading.Event()
     bench = Bench(MemorySink(Away()), retries=retries, retry_timeout_s=300.0, stopping=stop.is_set)
     bench.add(0, 5)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipcap import batching
+from sipcap import writing
 from sipcap.errors import SinkError, Unwritten
 from sipcap.sinks.base import Row
 from tests.support.messages import BASE_TS_US
@@ -21,7 +21,7 @@ from tests.support.sinks import Away, Bench, MemorySink, Refusing, Tables
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts follow each other fast."""
-    monkeypatch.setattr(batching, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(writing, "_FIRST_PAUSE_S", 0.001)
 
 
 def _lines(tmp_path: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -133,11 +134,27 @@ def test_stop_hands_out_what_was_read_ahead_and_reads_no_more(pipe: tuple[int, i
     wait_until(lambda: inlet._queued_bytes == 6)
     assert b"".join(inlet.stop()) == b"onetwo"
     assert (inlet.at_end, inlet.stop()) == (False, [])
-    os.write(pipe[1], b"wakes it")
-    time.sleep(0.1)
     os.write(pipe[1], b"stays")
+    time.sleep(0.1)
     assert os.read(pipe[0], 100) == b"stays"
     os.close(pipe[1])
+
+
+def test_stop_in_the_middle_of_reading_loses_nothing() -> None:
+    """At whatever moment it comes: a byte has been handed out, or is still in the pipe."""
+    for number in range(200):
+        reading, writing = os.pipe()
+        inlet = Inlet(reading)
+        writer = threading.Thread(target=lambda end: [os.write(end, b"x" * 100) for _ in range(40)], args=(writing,))
+        writer.start()
+        time.sleep(number % 20 * 0.0001)
+        taken = b"".join(inlet.stop())
+        writer.join()
+        os.close(writing)
+        while data := os.read(reading, 1 << 16):
+            taken += data
+        os.close(reading)
+        assert len(taken) == 4_000
 
 
 def test_stop_at_the_end_knows_that_it_is_the_end(pipe: tuple[int, int]) -> None:

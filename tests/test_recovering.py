@@ -98,7 +98,7 @@ def test_retries_come_before_the_spool_but_once(
     bench: MakeBench, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first batch has its retries; later looks are one attempt each."""
-    monkeypatch.setattr("sipcap.batching._FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("sipcap.writing._FIRST_PAUSE_S", 0.001)
     sink = MemorySink(Away())
     process = bench(sink, retries=3)
     process.add(0, 10)
@@ -175,8 +175,8 @@ def test_refused_rows_of_the_spool_are_put_aside_alone(
 
 
 def _kept(process: Bench) -> list[Any]:
-    assert process.batcher._recovery is not None
-    (segment,) = process.batcher._recovery._place.segments
+    assert process.batcher._writer._recovery is not None
+    (segment,) = process.batcher._writer._recovery._place.segments
     rows = segment.load()[1]["t"]
     return [rows[3], rows[7]]
 

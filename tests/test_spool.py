@@ -80,6 +80,21 @@ def test_segments_are_in_order_and_own_ones_known(open_place: Open) -> None:
     assert [segment.is_own for segment in place.segments] == [False] * 5 + [True]
 
 
+def test_oldest_is_told_for_those_who_remember_batches(tmp_path: Path) -> None:
+    """The time when the oldest batch was put there, also by an earlier process; none = never."""
+    before_s = time.time()
+    place = Spool(tmp_path / "spool", 1 << 20).place("default", "here")
+    assert place.oldest_s() == float("inf")
+    place.keep("1", _rows(), "away")
+    between_s = time.time()
+    place.keep("2", _rows(), "away")
+    assert before_s <= place.oldest_s() <= between_s
+    place.close()
+    later = Spool(tmp_path / "spool", 1 << 20).place("default", "here")
+    assert before_s <= later.oldest_s() <= between_s
+    later.close()
+
+
 def test_bound_refuses_and_gives_room_again(open_place: Open, tmp_path: Path) -> None:
     """What does not fit leaves nothing behind; what is removed makes room; what was there counts."""
     place = open_place(max_bytes=8_192)

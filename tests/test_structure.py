@@ -14,12 +14,15 @@ from sipcap import limits
 from tests.conftest import ROOT
 
 LAYERS = (
-    ("__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch"),
-    ("wire",),
-    ("record", "extract", "ndjson", "schemas"),
     (
-        "sources", "sinks", "routing", "modes", "config", "batching", "deadletter", "spool", "recovering", "outlet",
-        "inlet", "workers",
+        "__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch",
+        "latency", "shared",
+    ),
+    ("wire",),
+    ("record", "extract", "ndjson", "schemas", "activity"),
+    (
+        "sources", "sinks", "routing", "modes", "config", "batching", "writing", "backlog", "deadletter", "spool",
+        "recovering", "outlet", "inlet", "workers", "routes", "hooks", "hook_runner", "forwarding", "reporting",
     ),
     ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
     ("upkeep", "calls", "service", "exporting"),

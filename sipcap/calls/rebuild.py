@@ -63,7 +63,7 @@ def rebuild_with(layout: Layout) -> Callable[[tuple[Any, ...]], Found]:
         values[micro_ts] = as_number(row[0])
         if date_at is None or not isinstance(row[date_at], str):
             values[date] = date_text(values[micro_ts] // 1_000_000)
-        known, unknown = _read_envelope(None if envelope_at is None else row[envelope_at], record_type)
+        known, unknown, is_report = _read_envelope(None if envelope_at is None else row[envelope_at], record_type)
         raw = None if raw_at is None else row[raw_at]
         exact = None
         if isinstance(raw, bytes):
@@ -73,7 +73,7 @@ def rebuild_with(layout: Layout) -> Callable[[tuple[Any, ...]], Found]:
         record = record_type(VERSION, kind, *values, **known)
         if exact is not None:
             record.msg_b64 = exact
-        if isinstance(record, SipRecord) and record.payload_type not in {UNSET, SIP_PAYLOAD}:
+        if isinstance(record, SipRecord) and (is_report or record.payload_type not in {UNSET, SIP_PAYLOAD}):
             return Found(_as_report(record), unknown)
         return Found(record, unknown)
 
@@ -95,15 +95,15 @@ def _exact(stored: str, raw: bytes) -> tuple[str, bytes | None]:
     return stored, raw  # a record whose text was edited and whose bytes were not
 
 
-Envelope = tuple[dict[str, Any], dict[str, Any]]
-"""The keys that a record has, checked, and all others."""
+Envelope = tuple[dict[str, Any], dict[str, Any], bool]
+"""The keys that a record has, checked, and all others; and whether it says that it is a report's."""
 
 
 def _read_envelope(value: Any, record_type: type[Record]) -> Envelope:
     if isinstance(value, str):
         is_short = len(value) <= _MAX_REMEMBERED_CHARACTERS
         return _remembered(value, record_type) if is_short else _parse_envelope(value, record_type)
-    return _parse_envelope(value, record_type) if isinstance(value, bytes) else ({}, {})
+    return _parse_envelope(value, record_type) if isinstance(value, bytes) else ({}, {}, False)
 
 
 @lru_cache(maxsize=4_096)
@@ -115,9 +115,9 @@ def _parse_envelope(text: str | bytes, record_type: type[Record]) -> Envelope:
     try:
         keys = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return {}, {}
+        return {}, {}, False
     if not isinstance(keys, dict):
-        return {}, {}
+        return {}, {}, False
     known: dict[str, Any] = {}
     for key in ENVELOPE_KEYS[1:]:
         if keys.get(key) is not None:
@@ -125,7 +125,8 @@ def _parse_envelope(text: str | bytes, record_type: type[Record]) -> Envelope:
                 known[key] = msgspec.convert(keys[key], _TYPES[key])
             except msgspec.ValidationError:
                 pass  # not what sipcap wrote there
-    return known, {key: value for key, value in keys.items() if key not in record_type.__struct_fields__}
+    unknown = {key: value for key, value in keys.items() if key not in record_type.__struct_fields__}
+    return known, unknown, keys.get("kind") == "report"
 
 
 _TYPES: Final[dict[str, Any]] = {each.name: each.type for each in msgspec.structs.fields(SipRecord)}

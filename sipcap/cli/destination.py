@@ -40,11 +40,20 @@ class ModeType(click.ParamType[CaptureMode | str]):
 
 
 # These have no default of Click's: whether one of them was given decides if it wins over a capture mode.
+db_url_option = click.option(
+    "--db-url", type=SecretType(), metavar="URL|@FILE", envvar=["SIPCAP_STORE_DB_URL", "SIPCAP_DB_URL"],
+    help=f"The database.  [default: {DEFAULT_URL}]",
+)  # fmt: skip
+schema_option = click.option(
+    "--schema", type=click.Choice(SCHEMAS),
+    help="Columns and tables: the module's; the same in HOMER 5's tables by method and day; or HOMER 7's.  "
+         f"[default: {SIPCAPTURE}]",
+)  # fmt: skip
+create_option = click.option(
+    "--create/--no-create", default=True, show_default=True, help="Create tables that are missing."
+)
 destination_options = options_bundle(
-    click.option(
-        "--db-url", type=SecretType(), metavar="URL|@FILE", envvar=["SIPCAP_STORE_DB_URL", "SIPCAP_DB_URL"],
-        help=f"The database.  [default: {DEFAULT_URL}]",
-    ),
+    db_url_option,
     click.option(
         "--table", "tables", multiple=True, metavar="PATTERN[|PATTERN]",
         help="Tables for SIP, strftime in UTC of the message's time; repeatable.  "
@@ -62,12 +71,8 @@ destination_options = options_bundle(
         "--hash-source", type=click.Choice(HASH_SOURCES, case_sensitive=False),
         help="What --mt-mode hash looks at.  [default: call_id]",
     ),
-    click.option(
-        "--schema", type=click.Choice(SCHEMAS),
-        help="Columns and tables: the module's; the same in HOMER 5's tables by method and day; or HOMER 7's.  "
-             f"[default: {SIPCAPTURE}]",
-    ),
-    click.option("--create/--no-create", default=True, show_default=True, help="Create tables that are missing."),
+    schema_option,
+    create_option,
 )  # fmt: skip
 """Where records are stored; read by ``destination_of``."""
 
@@ -96,6 +101,8 @@ class Destination:
         source: of the mode's database URL, for messages.
         others: modes that records may name; None = what they name does not count.
         budget: of new tables; None = any number.
+        is_delayed: insert mode ``delayed``; see ``open_sink``.
+        columns: the names that columns have in the tables, by the module's; see ``open_sink``.
     """
 
     mode: CaptureMode
@@ -105,6 +112,8 @@ class Destination:
     source: str = "--db-url"
     others: Mapping[str, CaptureMode] | None = field(default=None)
     budget: Budget | None = None
+    is_delayed: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def router(self) -> Router:
         """Choose tables as the mode does."""
@@ -114,7 +123,14 @@ class Destination:
     def connect(self) -> Sink:
         """Open the mode's database; raises CannotStart."""
         try:
-            return open_sink(self.mode.db_url, create=self.create, schema=self.schema, budget=self.budget)
+            return open_sink(
+                self.mode.db_url,
+                create=self.create,
+                schema=self.schema,
+                budget=self.budget,
+                is_delayed=self.is_delayed,
+                columns=self.columns,
+            )
         except CannotStart as error:
             raise CannotStart(str(error).replace("--db-url", self.source)) from None
 
@@ -163,6 +179,7 @@ def destination_of(options: dict[str, Any]) -> Destination:
         options["create"],
         "--db-url" if url or not (file or options.get("capture_mode")) else _source(mode),
         file.modes if file and names_count else None,
+        is_delayed=options.get("insert_mode") == "delayed",
     )
 
 

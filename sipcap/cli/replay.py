@@ -185,6 +185,8 @@ def _check(options: dict[str, Any]) -> None:
         )
     elif endpoint.protocol != "tls":
         _warn_without_effect(options, _TLS, "without --to tls:HOST:PORT")
+    if endpoint is not None and options["hook"] is not None:
+        raise click.UsageError("--hook is asked about records, and --to sends none")
     if endpoint is not None and version < 3:
         _warn_without_effect(options, ("auth_key", "compress"), f"with --hep-version {version}")
     if options["tls_ca"] is not None and options["tls_insecure"]:
@@ -212,7 +214,7 @@ def _warn_without_effect(options: dict[str, Any], names: tuple[str, ...], why: s
 
 def _write(source: ReplaySource, stopping: ReplayStop, options: dict[str, Any]) -> bool:
     """Write records to stdout; returns whether its reader went away."""
-    extractor = extract_options_of(options).extractor()
+    extracting = extract_options_of(options)
     outlet = Outlet(sys.stdout.fileno(), source.stats)
     messages = Restamped(source) if options["now"] else source
     source.open()
@@ -220,7 +222,7 @@ def _write(source: ReplaySource, stopping: ReplayStop, options: dict[str, Any]) 
     with ReplayProgress(source, options["files"], options["loop"], shown=not sys.stdout.isatty()) as progress:
         replay_to_output(
             messages,
-            extractor,
+            extracting,
             outlet,
             encoder_for(options["output_format"]),
             stopping=stopping,

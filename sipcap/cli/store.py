@@ -16,20 +16,20 @@ from typing import Any
 
 import click
 
-from sipcap.batching import Batcher, BatchOptions
+from sipcap.batching import INSERT_MODES, Batcher, BatchOptions, batches_ahead
 from sipcap.cli.destination import Destination, destination_of, destination_options, mode_options
 from sipcap.cli.options import common_options, drain_option, options_bundle
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import InputError, Unwritten
 from sipcap.lanes import Lane
-from sipcap.limits import SPOOL_BYTES
+from sipcap.limits import ASYNC_BATCHES, SPOOL_BYTES
 from sipcap.quantities import size_bytes
 from sipcap.sinks.base import Sink
 from sipcap.sinks.deferred import DeferredSink
 from sipcap.spool import Spool, SpoolPlace, segment_of
 from sipcap.stopping import Stop
-from sipcap.storing import Store
+from sipcap.storing import Convert, Store
 
 _LOGGER = logging.getLogger("sipcap")
 
@@ -56,8 +56,7 @@ class _SizeType(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-sink_options = options_bundle(
-    destination_options,
+batch_options = options_bundle(
     click.option(
         "--batch-size", type=click.IntRange(1, 100_000), default=2_000, show_default=True, metavar="N",
         help="Records in one transaction.",
@@ -79,10 +78,19 @@ sink_options = options_bundle(
         help="What --spool takes of the disk at most.",
     ),
 )  # fmt: skip
+"""How records are stored, and what happens to those that are not."""
+
+sink_options = options_bundle(destination_options, batch_options)
 """Where and how records are stored."""
 
 
-retry_options = options_bundle(
+insert_options = options_bundle(
+    click.option(
+        "--insert-mode", type=click.Choice(INSERT_MODES), default=INSERT_MODES[0], show_default=True,
+        help="plain: a batch is in the database before the next but one is read. delayed: as plain, and by INSERT "
+             "DELAYED into tables of MariaDB whose engine takes it. async: up to "
+             f"{ASYNC_BATCHES} batches are read ahead of a slow database.",
+    ),
     click.option(
         "--insert-retries", type=click.IntRange(0, 500), default=0, show_default=True, metavar="N",
         help="Further attempts for a batch that the database could not take.",
@@ -92,7 +100,7 @@ retry_options = options_bundle(
         help="No attempt begins later than this after the first.",
     ),
 )  # fmt: skip
-"""How often a batch is tried."""
+"""How a batch is inserted, and how often it is tried."""
 
 
 _EPILOG = """\b
@@ -137,7 +145,7 @@ SCHEMAS
                 help="NDJSON files; - or none for stdin.")  # fmt: skip
 @mode_options
 @sink_options
-@retry_options
+@insert_options
 @click.option("--strict", is_flag=True, help="A bad line ends it with exit code 4; else it is counted and named.")
 @drain_option
 @common_options
@@ -147,12 +155,24 @@ def command(**options: Any) -> int:
     Records of kind sip go to --table, records of kind report to the tables of their HEP type. Missing tables
     are created. A batch of records is one transaction.
     """
+    return store_inputs(options, destination_of(options), options["files"] or ("-",))
+
+
+def store_inputs(
+    options: dict[str, Any], destination: Destination, names: Sequence[str], convert: Convert | None = None
+) -> int:
+    """Store all inputs, as ``batch_options`` and the options behind them say; returns the exit code.
+
+    Args:
+        options: of the command.
+        destination: where records go.
+        names: of the inputs, ``-`` is stdin.
+        convert: what is made of each record; see Store.
+    """
     stop = Stop()
     stop.install()
     counters = Counters()
-    destination = destination_of(options)
     dead_letters = DeadLetterFile(options["dead_letter"]) if options["dead_letter"] else None
-    names = options["files"] or ("-",)
     if dead_letters is not None:
         _check_inputs(names, dead_letters)
     drain = _Drain(stop, options["drain_timeout"])
@@ -160,10 +180,10 @@ def command(**options: Any) -> int:
     with contextlib.ExitStack() as sinks:
 
         def lane_of(place: Destination, sink: Sink) -> Lane:
-            sinks.callback(sink.close)
             name = place.mode.name
             letters = dead_letters.of_mode(name) if dead_letters is not None else None
             batcher = Batcher(sink, batch_options_of(options), counters, letters, drain.is_over, waiting.get(name))
+            sinks.callback(batcher.close)
             return Lane(name, place.router(), batcher)
 
         def other_lane(name: str) -> Lane:
@@ -172,7 +192,7 @@ def command(**options: Any) -> int:
 
         others = {name: partial(other_lane, name) for name in destination.others or ()}
         own = lane_of(destination, destination.connect())
-        store = Store(own, counters, strict=options["strict"], others=others or None)
+        store = Store(own, counters, strict=options["strict"], others=others or None, convert=convert)
         for name in [name for name in others if name in waiting and waiting[name].segments]:
             store.enter(name)
         whole = _store_files(store, names, drain, counters)
@@ -261,12 +281,13 @@ def _store_file(store: Store, name: str, drain: _Drain) -> bool:
 
 
 def batch_options_of(options: dict[str, Any], **more: Any) -> BatchOptions:
-    """Make the BatchOptions that ``sink_options``, and ``retry_options`` or *more*, describe."""
+    """Make the BatchOptions that ``batch_options``, and ``insert_options`` or *more*, describe."""
     if "insert_retries" in options:
         more |= {"retries": options["insert_retries"], "retry_timeout_s": options["insert_retry_timeout"]}
+    more.setdefault("ahead", batches_ahead(options.get("insert_mode", INSERT_MODES[0])))
     return BatchOptions(options["batch_size"], options["batch_interval"], **more)
 
 
 def spool_of(options: dict[str, Any]) -> Spool | None:
-    """Open the spool that ``sink_options`` describe; None if there is none."""
+    """Open the spool that ``batch_options`` describe; None if there is none."""
     return Spool(options["spool"], options["spool_max"]) if options["spool"] else None

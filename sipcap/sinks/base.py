@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sipcap.record import Record
 
@@ -42,3 +42,26 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Disconnect; may be called twice."""
+
+
+@runtime_checkable
+class RemembersBatches(Protocol):
+    """What a sink with a ledger may have besides: it forgets the ids of batches after a time."""
+
+    def remember_since(self, oldest_s: Callable[[], float]) -> None:
+        """Keep the ids of batches at least since a time, which is asked for when ids are deleted.
+
+        Args:
+            oldest_s: seconds since 1970 when the oldest batch was given up that may still come; infinity = none.
+        """
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """What a sink may have besides: a way to end a write that does not come back."""
+
+    def interrupt(self) -> None:
+        """Make the write that runs in another thread fail soon, and never repeat it; returns at once.
+
+        Nothing is written afterwards. Whether a commit that was interrupted took place stays open.
+        """

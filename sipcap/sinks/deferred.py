@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from sipcap.errors import CannotStart, SinkError
-from sipcap.sinks.base import Adjusted, Row, Sink
+from sipcap.sinks.base import Adjusted, Interruptible, RemembersBatches, Row, Sink
 
 
 class DeferredSink:
@@ -20,6 +20,7 @@ class DeferredSink:
     def __init__(self, connect: Callable[[], Sink]) -> None:
         self._connect = connect
         self._sink: Sink | None = None
+        self._oldest_s: Callable[[], float] | None = None
 
     def open(self) -> None:
         """Do nothing yet; see Sink."""
@@ -31,10 +32,23 @@ class DeferredSink:
                 self._sink = self._connect()
             except CannotStart as error:
                 raise SinkError(str(error), transient=True) from None
+            sink: object = self._sink
+            if self._oldest_s is not None and isinstance(sink, RemembersBatches):
+                sink.remember_since(self._oldest_s)
         return self._sink.write(batch_id, tables)
+
+    def remember_since(self, oldest_s: Callable[[], float]) -> None:
+        """See RemembersBatches."""
+        self._oldest_s = oldest_s
 
     def close(self) -> None:
         """Disconnect, if there is a connection; see Sink."""
         if self._sink is not None:
             self._sink.close()
             self._sink = None
+
+    def interrupt(self) -> None:
+        """End a write that does not come back; see Interruptible."""
+        sink: object = self._sink
+        if isinstance(sink, Interruptible):
+            sink.interrupt()

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sipcap.sinks.base import Row
 from sipcap.sinks.budget import Budget
 from sipcap.sinks.forms import Form
+from sipcap.sinks.naming import Naming
 from sipcap.sinks.shape import Column, Shape, Tally
 
 LEDGER: Final = "sipcap_batches"
@@ -45,21 +46,21 @@ class Table:
     name: str
     shape: Shape
     transactional: bool
+    form: Form
 
 
 class Load:
     """The rows of a batch that go into one table; they are made to fit while they are read."""
 
-    def __init__(self, table: Table, rows: Sequence[Row], form: Form) -> None:
+    def __init__(self, table: Table, rows: Sequence[Row]) -> None:
         self.table = table
         self.size = len(rows)
         self.rows = rows
-        self._form = form
 
     def values(self, tally: Tally) -> Iterator[tuple[Any, ...]]:
         """The values of each row, in the order of the shape's columns; once more with every call."""
         fit = self.table.shape.fit
-        for values in self._form.rows(self.rows, tally):
+        for values in self.table.form.rows(self.rows, tally):
             yield fit(values, tally)
 
 
@@ -77,6 +78,10 @@ class Driver(ABC):
         """The database, for messages."""
         self.budget: Budget | None = None
         """Of new tables and partitions; None = any number."""
+        self.naming = Naming()
+        """What columns are called in the tables that it creates."""
+        self.is_delayed = False
+        """Whether rows go in by INSERT DELAYED where the engine takes that."""
 
     def spend(self, name: str, shown: str) -> None:
         """Take a new table or partition off the budget; raise Refused if it is spent."""
@@ -95,6 +100,9 @@ class Driver(ABC):
     @abstractmethod
     def disconnect(self) -> None:
         """Drop the connection, whatever its state; may be called twice."""
+
+    def interrupt(self) -> None:  # noqa: B027  # not every driver has a way
+        """Make what another thread waits for fail soon, if that can be done; returns at once."""
 
     @abstractmethod
     def trouble(self, error: Exception) -> Trouble:

@@ -14,6 +14,7 @@ from sipcap.sinks.rows import REPORT_ROW, SIP_ROW, RowMaker
 from sipcap.sinks.shape import Column, Shape, Tally
 
 _USUAL_NAMES: Final = {"sip": "sip_capture", "report": "report_capture", "batches": "sipcap_batches"}
+_SIP_ONLY: Final = frozenset(SIP_COLUMNS) - frozenset(REPORT_COLUMNS)
 
 
 class Form(Protocol):
@@ -26,6 +27,9 @@ class Form(Protocol):
     @property
     def columns(self) -> Sequence[str]:
         """What is stored of a record."""
+
+    def for_table(self, names: Iterable[str]) -> Form:
+        """The form for a table with these columns, by our names."""
 
     def rows(self, rows: Iterable[Row], tally: Tally) -> Iterator[tuple[Any, ...]]:
         """The values of ``columns`` of each row; what no table of the schema can hold is changed and counted."""
@@ -41,6 +45,12 @@ class ModuleForm:
         self.kind = kind
         self.columns = columns
         self._values = maker.values
+
+    def for_table(self, names: Iterable[str]) -> Form:
+        """See Form. A report in a table of SIP says what it is."""
+        if self.kind != "report" or _SIP_ONLY.isdisjoint(names):
+            return self
+        return ModuleForm(self.kind, self.columns, RowMaker(REPORT_COLUMNS, is_marked=True))
 
     def rows(self, rows: Iterable[Row], tally: Tally) -> Iterator[tuple[Any, ...]]:  # noqa: ARG002  # all is exact
         """See Form."""

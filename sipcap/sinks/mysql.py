@@ -26,6 +26,7 @@ _SESSION: Final = (
     f"SET time_zone = '+00:00', innodb_lock_wait_timeout = {SERVER_WAIT_S}, lock_wait_timeout = {SERVER_WAIT_S}"
 )
 _DUPLICATE: Final = 1062
+_NOT_DELAYED: Final = 1616
 _INFILE_FORBIDDEN: Final = frozenset({1148, 1235, 3948, 4166})
 """The server, or a proxy before it, does not do LOAD DATA LOCAL."""
 
@@ -74,7 +75,8 @@ class MysqlDriver(Driver):
         self._max_packet = 0
         self._loads = False
         self._insert_only: set[str] = set()
-        self._told = False
+        self._not_delayed: set[str] = set()
+        self._told = self._told_plain = False
 
     @property
     def connected(self) -> bool:
@@ -84,8 +86,9 @@ class MysqlDriver(Driver):
     def connect(self) -> None:
         """See Driver."""
         self.disconnect()
+        self._connection = InfileConnection(**self._parameters, defer_connect=True)
         try:
-            self._connection = InfileConnection(**self._parameters)
+            self._connection.connect()
         except GARBLED as error:
             raise pymysql.err.OperationalError(CR.CR_CONN_HOST_ERROR, str(error)) from error
         self._query(_SESSION)
@@ -106,6 +109,12 @@ class MysqlDriver(Driver):
         if connection is not None and connection.open:
             with contextlib.suppress(pymysql.err.MySQLError):
                 connection.close()
+
+    def interrupt(self) -> None:
+        """See Driver."""
+        connection = self._connection
+        if connection is not None:
+            connection.shut_down()
 
     def trouble(self, error: Exception) -> Trouble:
         """See Driver."""
@@ -139,7 +148,8 @@ class MysqlDriver(Driver):
     def create(self, kind: str, name: str) -> None:
         """See Driver. The server's own locks order processes that create the same table."""
         for statement in read_statements("mysql", kind):
-            self._query(_QUOTED.sub(lambda _: quote(name), statement, count=1))
+            named = self.naming.in_definition(statement, quote) if kind in {"sip", "report"} else statement
+            self._query(_QUOTED.sub(lambda _: quote(name), named, count=1))
 
     def begin(self) -> None:
         """See Driver."""
@@ -157,6 +167,8 @@ class MysqlDriver(Driver):
 
     def store(self, loads: Sequence[Load], tally: Tally) -> None:
         """See Driver."""
+        if self.is_delayed:
+            self._tell_of_transactions(loads)
         if self._loads and all(each.table.transactional and each.table.name not in self._insert_only for each in loads):
             self._query("SAVEPOINT sipcap")
             inexact = self._load_all(loads, tally)
@@ -167,11 +179,36 @@ class MysqlDriver(Driver):
         else:
             inexact = set()
         for load in loads:
-            text = RowText(load.table.shape)
-            for statement in text.insert_statements(load.table.name, load.values(tally), self._max_packet):
-                self._live().query(statement)
+            self._insert(load, tally)
         # INSERT, being strict, has nothing against them: the warnings come with all rows of these tables.
         self._insert_only |= inexact
+
+    def _insert(self, load: Load, tally: Tally) -> None:
+        """Insert the rows of one table, delayed if that is wanted and its engine takes it."""
+        name, text = load.table.name, RowText(load.table.shape)
+        is_delayed = self.is_delayed and not load.table.transactional and name not in self._not_delayed
+        before = tally.truncated, tally.sanitised
+        for statement in text.insert_statements(name, load.values(tally), self._max_packet, is_delayed=is_delayed):
+            try:
+                self._live().query(statement)
+            except pymysql.err.MySQLError as error:
+                if not is_delayed or _code(error) != _NOT_DELAYED:
+                    raise
+                self._not_delayed.add(name)
+                self._tell_plain(name)
+                tally.truncated, tally.sanitised = before
+                self._insert(load, tally)  # the first statement was refused: nothing is stored twice
+                return
+
+    def _tell_of_transactions(self, loads: Sequence[Load]) -> None:
+        """Say once, of the first table that has transactions, that these do without; the others are like it."""
+        name = next((load.table.name for load in loads if load.table.transactional), None)
+        if name is not None and not self._told_plain:
+            self._told_plain = True
+            self._tell_plain(name)
+
+    def _tell_plain(self, name: str) -> None:
+        _LOGGER.info("%s: table %s does not take INSERT DELAYED: --insert-mode plain", self.place, name)
 
     def _load_all(self, loads: Sequence[Load], tally: Tally) -> set[str]:
         """Load rows; returns the table whose rows are not all stored as they are, if there is one."""

@@ -26,20 +26,20 @@ class RowText:
         places = {column: place for place, column in enumerate(shape.columns)}
         self._odd_columns = [column for column in shape.columns if _is_odd(column)]
         plain = [column for column in shape.columns if not _is_odd(column)]
-        self.names = [column.name for column in (*plain, *self._odd_columns)]
+        self.names = [column.sql_name for column in (*plain, *self._odd_columns)]
         self._plain = picker([places[column] for column in plain]) if plain else None
         self._joints = len(plain) - 1
         self._odd = picker([places[column] for column in self._odd_columns]) if self._odd_columns else None
 
     def load_targets(self) -> str:
         """Where the fields of a line go, as LOAD DATA has it: bytes come as hexadecimal digits."""
-        fields = [f"@{name}" if name in self._bytes_names else quote(name) for name in self.names]
-        settings = [f"{quote(name)} = UNHEX(@{name})" for name in self._bytes_names]
+        fields = [f"@{quote(name)}" if name in self._bytes_names else quote(name) for name in self.names]
+        settings = [f"{quote(name)} = UNHEX(@{quote(name)})" for name in self._bytes_names]
         return f"({', '.join(fields)})" + (f" SET {', '.join(settings)}" if settings else "")
 
     @property
     def _bytes_names(self) -> Sequence[str]:
-        return [column.name for column in self._odd_columns if column.kind is Kind.BYTES]
+        return [column.sql_name for column in self._odd_columns if column.kind is Kind.BYTES]
 
     def load_lines(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
         """Each row as a line for LOAD_FORMAT."""
@@ -62,14 +62,16 @@ class RowText:
             odd = "".join(map(_insert_odd, self._odd(values))) if self._odd is not None else ""
             yield (f"('{text}'{odd})" if plain else f"({odd[1:]})").encode()
 
-    def insert_statements(self, table: str, rows: Iterable[tuple[Any, ...]], max_packet: int) -> Iterator[bytes]:
-        """Statements that insert all rows, none larger than the server takes.
+    def insert_statements(
+        self, table: str, rows: Iterable[tuple[Any, ...]], max_packet: int, *, is_delayed: bool = False
+    ) -> Iterator[bytes]:
+        """Statements that insert all rows, none larger than the server takes; *is_delayed*: by INSERT DELAYED.
 
         Raises:
             Refused: a row is.
         """
         names = ", ".join(map(quote, self.names))
-        head = f"INSERT INTO {quote(table)} ({names}) VALUES ".encode()  # noqa: S608  # quoted
+        head = f"INSERT {'DELAYED ' if is_delayed else ''}INTO {quote(table)} ({names}) VALUES ".encode()  # noqa: S608  # quoted
         room = max_packet - _STATEMENT_HEAD_BYTES
         tuples: list[bytes] = []
         size = 0

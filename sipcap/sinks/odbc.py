@@ -71,6 +71,8 @@ class OdbcDriver(Driver):
         connection = connect(self._api, self._url)
         self._connection = connection
         is_first, self._dialect = self._dialect is None, Dialect(connection)
+        for name in self.naming.names:
+            self._dialect.check_column(name)
         if self._dialect.utc is not None:
             self._run(self._dialect.utc)
         if self._is_fast and not self._dialect.takes_many_rows:
@@ -100,6 +102,10 @@ class OdbcDriver(Driver):
             return Trouble.CLASH
         return Trouble.BUSY if state.startswith(_BUSY) or _PASSES.search(words) else Trouble.REFUSED
 
+    def says_missing(self, error: Exception) -> bool:
+        """Whether an error says that there is no such table."""
+        return _state(error) in _MISSING or "no such table" in self.text(error)
+
     def text(self, error: Exception) -> str:
         """See Driver."""
         said = one_line(str(error.args[-1]) if isinstance(error, self._api.Error) and error.args else str(error))
@@ -125,8 +131,8 @@ class OdbcDriver(Driver):
                 chars = size if self._of_engine.has_widths and 0 < (size or 0) <= _WIDEST else None
             else:
                 chars = widths.get(column)
-            columns.append(column_of(column.lower(), kind, chars))
-        self._times[name] = frozenset(column.lower() for column, kind, *_ in described if kind is datetime)
+            columns.append(column_of(column, kind, chars))
+        self._times[name] = frozenset(column for column, kind, *_ in described if kind is datetime)
         return Found(columns, self._of_engine.has_transactions)
 
     def _describe(self, name: str) -> Sequence[tuple[Any, ...]] | None:
@@ -173,7 +179,7 @@ class OdbcDriver(Driver):
 
     def create(self, kind: str, name: str) -> None:
         """See Driver. Portable SQL does not lock: who comes second finds that the table is there."""
-        table, *indexes = self._of_engine.statements(kind, name)
+        table, *indexes = self._of_engine.statements(kind, name, self.naming)
         try:
             self._run(table)
         except self._api.Error as error:
@@ -213,7 +219,7 @@ class OdbcDriver(Driver):
         quote = self._of_engine.quote
         for load in loads:
             columns = load.table.shape.columns
-            names = ", ".join(quote(column.name) for column in columns)
+            names = ", ".join(quote(column.sql_name) for column in columns)
             marks = ", ".join("?" * len(columns))
             rows = converted(load.values(tally), columns, self._times.get(load.table.name, ()))
             insert = f"INSERT INTO {quote(load.table.name)} ({names}) VALUES ({marks})"  # noqa: S608  # quoted

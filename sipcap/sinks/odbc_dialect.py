@@ -9,6 +9,7 @@ from typing import Final
 
 from sipcap.ddl import read_statements
 from sipcap.sinks.driver import Refused
+from sipcap.sinks.naming import Naming
 from sipcap.sinks.odbc_connect import Connection
 
 # Numbers of ODBC (sqlext.h).
@@ -40,6 +41,10 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUOTED: Final = re.compile(r'"([^"]*)"')
 
 
+_LIMIT: Final = frozenset({"SQLite", "PostgreSQL", "MySQL", "MariaDB"})
+_USUAL: Final = Naming()
+
+
 class Dialect:
     """Names, types and abilities of one engine.
 
@@ -64,11 +69,22 @@ class Dialect:
         if not self._mark and not _NAME.fullmatch(name):
             raise Refused(f"the data source knows no table that is called {name!r}")
 
+    def check_column(self, name: str) -> None:
+        """Raise Refused for a name that the engine could not tell from other words."""
+        if not self._mark and not _NAME.fullmatch(name):
+            raise Refused(f"the data source knows no column that is called {name!r}")
+
     def quote(self, name: str) -> str:
         """Quote an identifier."""
         return self._mark + name.replace(self._mark, self._mark * 2) + self._mark if self._mark else name
 
-    def statements(self, kind: str, name: str) -> list[str]:
+    def limited(self, sql: str, rows: int, offset: int = 0) -> str:
+        """An ordered SELECT of so many rows, behind so many others."""
+        if self.engine in _LIMIT:
+            return f"{sql} LIMIT {rows} OFFSET {offset}"
+        return f"{sql} OFFSET {offset} ROWS FETCH NEXT {rows} ROWS ONLY"  # SQL:2008
+
+    def statements(self, kind: str, name: str, naming: Naming = _USUAL) -> list[str]:
         """The statements of ``sql/odbc/<kind>.sql`` for a table of this name; their indexes have names of their own."""
         table, *indexes = read_statements("odbc", kind)
         usual = _QUOTED.findall(table)[0]
@@ -78,6 +94,8 @@ class Dialect:
         names = {usual: name} | {
             _QUOTED.findall(text)[0]: f"{free}{number}" for number, text in enumerate(indexes)
         }  # fmt: skip
+        if kind in {"sip", "report"}:
+            names |= {column: naming.of(column) for column in _QUOTED.findall(table)[1:]}
         return [
             _QUOTED.sub(lambda found: self.quote(names.get(found[1], found[1])), text) for text in (table, *indexes)
         ]

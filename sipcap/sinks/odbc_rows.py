@@ -17,9 +17,12 @@ Convert = Callable[[Any], Any]
 
 def column_of(name: str, python_type: type, chars: int | None) -> Column:
     """A column; *chars* is the width of text, None if it has none."""
+    label = "" if name.islower() else name
     if issubclass(python_type, (bytes, bytearray)):
-        return Column(name, Kind.BYTES)
-    return Column(name, Kind.TEXT, chars) if issubclass(python_type, str) else Column(name)
+        return Column(name.lower(), Kind.BYTES, label=label)
+    if issubclass(python_type, str):
+        return Column(name.lower(), Kind.TEXT, chars, label=label)
+    return Column(name.lower(), label=label)
 
 
 def converted(
@@ -30,11 +33,11 @@ def converted(
     Args:
         rows: their values in the order of the columns.
         columns: of the table.
-        times: names of those that take a point in time, and not its text.
+        times: names in the table of those that take a point in time, and not its text.
     """
     places: list[tuple[int, Convert]] = []
     for place, column in enumerate(columns):
-        if column.name in times:
+        if column.sql_name in times:
             places.append((place, _time_of))
         elif column.kind is Kind.TEXT and column.name in _NUMBERS:
             places.append((place, str))

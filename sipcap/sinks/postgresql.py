@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import socket
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -107,6 +109,13 @@ class PostgresqlDriver(Driver):
             with contextlib.suppress(psycopg.Error):
                 connection.close()
 
+    def interrupt(self) -> None:
+        """See Driver. A server that does not answer would not hear a request to cancel either."""
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as peer:
+                peer.shutdown(socket.SHUT_RDWR)
+
     def trouble(self, error: Exception) -> Trouble:
         """See Driver."""
         if not self.connected:
@@ -165,7 +174,7 @@ class PostgresqlDriver(Driver):
 
     def definition(self, kind: str, name: str) -> list[str]:
         """The statements that create a table that does not exist."""
-        return _statements(kind, name)
+        return [self.naming.in_definition(statement, quote) for statement in _statements(kind, name)]
 
     def begin(self) -> None:
         """See Driver."""
@@ -179,7 +188,7 @@ class PostgresqlDriver(Driver):
     def store(self, loads: Sequence[Load], tally: Tally) -> None:
         """See Driver."""
         for load in loads:
-            names = ", ".join(quote(column.name) for column in load.table.shape.columns)
+            names = ", ".join(quote(column.sql_name) for column in load.table.shape.columns)
             copy_in = f"COPY {quote(load.table.name)} ({names}) FROM STDIN".encode()
             with self._cursor() as cursor, cursor.copy(copy_in) as copy:
                 for values in load.values(tally):

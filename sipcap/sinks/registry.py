@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -11,6 +13,7 @@ from sipcap.schemas import HOMER7, SIPCAPTURE
 from sipcap.sinks.base import Sink
 from sipcap.sinks.budget import Budget
 from sipcap.sinks.driver import Driver
+from sipcap.sinks.naming import Naming
 from sipcap.sinks.server import ServerSink
 
 DEFAULT_URL: Final = "sqlite:///sipcap.db"
@@ -22,10 +25,19 @@ _SERVERS: Final = {
     "postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "unixodbc": "odbc", "odbc": "odbc",
 }  # fmt: skip
 _FOLDERS: Final = ("ndjson", "text", "dbtext")
+_LOGGER = logging.getLogger("sipcap")
 _PACKAGES: Final = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
 
 
-def open_sink(url: str, *, create: bool = True, schema: str = SIPCAPTURE, budget: Budget | None = None) -> Sink:
+def open_sink(
+    url: str,
+    *,
+    create: bool = True,
+    schema: str = SIPCAPTURE,
+    budget: Budget | None = None,
+    is_delayed: bool = False,
+    columns: Mapping[str, str] | None = None,
+) -> Sink:
     """Connect to the database that a URL names.
 
     Args:
@@ -33,20 +45,29 @@ def open_sink(url: str, *, create: bool = True, schema: str = SIPCAPTURE, budget
         create: whether missing tables are created.
         schema: how records are stored; one of ``schemas.SCHEMAS``.
         budget: of new tables; None = any number. Files in a folder have none.
+        is_delayed: rows go in by INSERT DELAYED where the engine takes that; where none does, it is said.
+        columns: what columns are called in the tables, by the module's names (spec 1.1, ``callid_column`` and so on).
+            HOMER 7's columns and the keys of NDJSON files have no other names.
 
     Raises:
-        CannotStart: unknown scheme, a URL that does not name a database, or no connection.
+        CannotStart: unknown scheme, a URL that does not name a database, a column that cannot be called so, or no
+            connection.
     """
     scheme = url.partition("://")[0].strip().lower()
+    naming = Naming(columns or {})
+    if is_delayed and scheme != "mysql":
+        _LOGGER.info("%s has no INSERT DELAYED: --insert-mode plain", scheme)
     if scheme in _SERVERS:
-        server = ServerSink(_driver(_SERVERS[scheme], url, schema), create=create, schema=schema, budget=budget)
+        driver = _driver(_SERVERS[scheme], url, schema)
+        driver.is_delayed = is_delayed
+        server = ServerSink(driver, create=create, schema=schema, budget=budget, naming=naming)
         server.open()
         return server
     scheme = _split(url).scheme
     if scheme == "sqlite":
         from sipcap.sinks.sqlite import SqliteSink  # noqa: PLC0415  # a driver is loaded when it is used
 
-        sink = SqliteSink(sqlite_path(url), create=create, schema=schema, budget=budget)
+        sink = SqliteSink(sqlite_path(url), create=create, schema=schema, budget=budget, naming=naming)
         sink.open()
         return sink
     if scheme in _FOLDERS:
@@ -54,7 +75,11 @@ def open_sink(url: str, *, create: bool = True, schema: str = SIPCAPTURE, budget
         from sipcap.sinks.text import TextSink  # noqa: PLC0415
 
         path = folder_path(url)
-        files = NdjsonSink(path, create=create) if scheme == "ndjson" else TextSink(path, create=create, schema=schema)
+        files = (
+            NdjsonSink(path, create=create)
+            if scheme == "ndjson"
+            else TextSink(path, create=create, schema=schema, naming=naming)
+        )
         files.open()
         return files
     # Of what is no URL, nothing is shown: it may be a password.

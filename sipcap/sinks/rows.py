@@ -18,16 +18,20 @@ _HEAD: Final = 2  # v and kind are not stored
 _MSG_B64: Final = 0  # first of the envelope; it becomes msg_raw
 _MAX_REMEMBERED: Final = 4_096
 _MAX_REMEMBERED_CHARACTERS: Final = 1_024  # a longer envelope is not remembered: 4,096 of a megabyte would be gigabytes
+_REPORT_MARK: Final = {"kind": "report"}
 _encode = msgspec.json.Encoder().encode
 
 
 class RowMaker:
     """Makes value tuples of one kind of record, in the order of ``SIP_ROW`` or ``REPORT_ROW``.
 
+    Marked, the envelope says that the row is a report: in a table of SIP, nothing else need tell.
+
     It remembers the JSON of envelopes: one agent's messages mostly share it. The memory is bounded.
     """
 
-    def __init__(self, columns: tuple[str, ...]) -> None:
+    def __init__(self, columns: tuple[str, ...], *, is_marked: bool = False) -> None:
+        self._mark = _REPORT_MARK if is_marked else {}
         self._end = _HEAD + len(columns)
         self._msg = columns.index("msg")
         self._envelopes: dict[tuple[Any, ...], str | None] = {}
@@ -49,18 +53,18 @@ class RowMaker:
 
     def _envelope(self, values: tuple[Any, ...], unknown: dict[str, Any]) -> str | None:
         if unknown:
-            return _envelope_json(values, unknown)
+            return _envelope_json(values, unknown | self._mark)
         try:
             return self._envelopes[values]
         except KeyError:
-            text = _envelope_json(values, unknown)
+            text = _envelope_json(values, self._mark)
             if text is None or len(text) <= _MAX_REMEMBERED_CHARACTERS:
                 if len(self._envelopes) >= _MAX_REMEMBERED:
                     self._envelopes.clear()
                 self._envelopes[values] = text
             return text
         except TypeError:  # vendor chunks cannot be a key
-            return _envelope_json(values, unknown)
+            return _envelope_json(values, self._mark)
 
 
 def _envelope_json(values: tuple[Any, ...], unknown: dict[str, Any]) -> str | None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from sipcap.errors import CannotStart, SinkError
-from sipcap.limits import BATCH_LEDGER_KEEP_S, SHAPE_KEEP_S
+from sipcap.limits import SHAPE_KEEP_S
 from sipcap.record import SipRecord
-from sipcap.schemas import SIPCAPTURE
+from sipcap.schemas import HOMER7, SIPCAPTURE
 from sipcap.sinks.base import Adjusted, Row
 from sipcap.sinks.budget import Budget
 from sipcap.sinks.driver import LEDGER, Driver, Found, Load, Refused, Table, Trouble
 from sipcap.sinks.forms import forms_of
+from sipcap.sinks.memory import Memory
+from sipcap.sinks.naming import Naming
 from sipcap.sinks.shape import Shape, Tally
 
 _LEDGER_CLEAN_EVERY: Final = 256  # batches
@@ -37,13 +39,22 @@ class ServerSink:
         create: whether missing tables are created.
         schema: how records are stored; one of ``schemas.SCHEMAS``.
         budget: of new tables and partitions; None = any number.
+        naming: what columns are called in the tables, but for HOMER 7's; None = as the module calls them.
     """
 
     def __init__(
-        self, driver: Driver, *, create: bool = True, schema: str = SIPCAPTURE, budget: Budget | None = None
+        self,
+        driver: Driver,
+        *,
+        create: bool = True,
+        schema: str = SIPCAPTURE,
+        budget: Budget | None = None,
+        naming: Naming | None = None,
     ) -> None:
         self._driver = driver
         driver.budget = budget
+        if naming is not None and schema != HOMER7:
+            driver.naming = naming
         self._create = create
         self._tables: dict[tuple[str, bool], Table] = {}
         self._forget_s = 0.0
@@ -51,6 +62,8 @@ class ServerSink:
         self._batches = 0
         self._has_ledger = False
         self._in_doubt = False
+        self._is_interrupted = False
+        self._memory = Memory()
         self._last: tuple[str, Adjusted] = "", Adjusted()
         self._told: set[str] = set()
 
@@ -78,6 +91,15 @@ class ServerSink:
         """Disconnect; see Sink."""
         self._driver.disconnect()
 
+    def remember_since(self, oldest_s: Callable[[], float]) -> None:
+        """See RemembersBatches."""
+        self._memory.oldest_s = oldest_s
+
+    def interrupt(self) -> None:
+        """End a write that does not come back; see Interruptible."""
+        self._is_interrupted = True
+        self._driver.interrupt()
+
     def write(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> Adjusted:
         """Store a batch; see Sink."""
         was_connected, self._in_doubt = self._driver.connected, False
@@ -92,7 +114,7 @@ class ServerSink:
             again = was_connected or self._in_doubt
         else:
             again = trouble is Trouble.CLASH or (trouble is Trouble.REFUSED and self._has_changed(tables))
-        if not again:
+        if not again or self._is_interrupted:
             raise failure
         try:
             return self._attempt(batch_id, tables)
@@ -171,7 +193,7 @@ class ServerSink:
         if not self._has_ledger or self._batches % _LEDGER_CLEAN_EVERY != 1:
             return
         try:
-            self._driver.clean_ledger(int(time.time()) - BATCH_LEDGER_KEEP_S)
+            self._driver.clean_ledger(self._memory.forget_before_s())
         except self._driver.errors as error:
             if self._judge(error) is Trouble.LOST:
                 raise
@@ -184,7 +206,7 @@ class ServerSink:
         for is_sip in (True, False):
             chosen = [row for row in rows if isinstance(row.record, SipRecord) is is_sip]
             if chosen:
-                yield Load(self._known(name, is_sip=is_sip), chosen, self._forms[is_sip])
+                yield Load(self._known(name, is_sip=is_sip), chosen)
 
     def _known(self, name: str, *, is_sip: bool) -> Table:
         """What is known of a table; create it if it is not there."""
@@ -210,7 +232,9 @@ class ServerSink:
             self._tell_once(
                 "transactions", f"table {name} knows no transactions: a batch that fails may be stored in part or twice"
             )
-        table = self._tables[name, is_sip] = Table(name, shape, found.transactional)
+        names = [column.name for column in self._driver.naming.translated(found.columns)]
+        form = self._forms[is_sip].for_table(names)
+        table = self._tables[name, is_sip] = Table(name, shape, found.transactional, form)
         return table
 
     def _create_table(self, kind: str, name: str) -> None:
@@ -227,7 +251,8 @@ class ServerSink:
                 return
 
     def _shape(self, found: Found, *, is_sip: bool) -> Shape:
-        return self._forms[is_sip].shape(found.columns, takes_nul=self._driver.takes_nul)
+        columns = self._driver.naming.translated(found.columns)
+        return self._forms[is_sip].shape(columns, takes_nul=self._driver.takes_nul)
 
     def _has_changed(self, names: Mapping[str, object]) -> bool:
         """Look again at tables; whether one of them is not what it was when it was learnt."""

@@ -76,7 +76,7 @@ class Column:
     """A column of an existing table.
 
     ``chars`` and ``octets`` are the widest that it takes; both None = without a bound. ``octets`` are those of
-    its own charset.
+    its own charset. ``label`` is what the table calls it; "" = by its name.
     """
 
     name: str
@@ -84,6 +84,12 @@ class Column:
     chars: int | None = None
     octets: int | None = None
     charset: Charset = UNICODE
+    label: str = ""
+
+    @property
+    def sql_name(self) -> str:
+        """What statements call it."""
+        return self.label or self.name
 
     @property
     def surely_fits(self) -> int:

@@ -16,12 +16,14 @@ from typing import Any, Final, TypeVar
 
 from sipcap.ddl import read_ddl, read_statements
 from sipcap.errors import CannotStart, SinkError
-from sipcap.limits import BATCH_LEDGER_KEEP_S, SQLITE_BUSY_S
+from sipcap.limits import SQLITE_BUSY_S
 from sipcap.record import SipRecord
-from sipcap.schemas import SIPCAPTURE
+from sipcap.schemas import HOMER7, SIPCAPTURE
 from sipcap.sinks.base import Adjusted, Row
 from sipcap.sinks.budget import Budget
-from sipcap.sinks.forms import forms_of, usual_name
+from sipcap.sinks.forms import Form, forms_of, usual_name
+from sipcap.sinks.memory import Memory
+from sipcap.sinks.naming import Naming
 from sipcap.sinks.shape import Tally, picker
 
 _PRAGMAS_OF_A_NEW_FILE: Final = (  # on one that is there they have no effect, but would wait for its lock
@@ -49,9 +51,10 @@ T = TypeVar("T")
 class _Table:
     """What is known of one table: its INSERT and which of the values it takes."""
 
-    def __init__(self, insert: str, pick: itemgetter[Any] | None) -> None:
+    def __init__(self, insert: str, pick: itemgetter[Any] | None, form: Form) -> None:
         self.insert = insert
         self.pick = pick
+        self.form = form
 
 
 class SqliteSink:
@@ -64,11 +67,19 @@ class SqliteSink:
         create: whether missing tables are created.
         schema: how records are stored; one of ``schemas.SCHEMAS``.
         budget: of new tables; None = any number.
+        naming: what columns are called in the tables, but for HOMER 7's; None = as the module calls them.
     """
 
     def __init__(
-        self, path: Path, *, create: bool = True, schema: str = SIPCAPTURE, budget: Budget | None = None
+        self,
+        path: Path,
+        *,
+        create: bool = True,
+        schema: str = SIPCAPTURE,
+        budget: Budget | None = None,
+        naming: Naming | None = None,
     ) -> None:
+        self._naming = Naming() if naming is None or schema == HOMER7 else naming
         self._path = path
         self._create = create
         self._budget = budget
@@ -77,6 +88,8 @@ class SqliteSink:
         self._tables: dict[tuple[str, bool], _Table] = {}
         self._forms = forms_of(schema)
         self._batches = 0
+        self._is_interrupted = False
+        self._memory = Memory()
         self._narrow: set[str] = set()  # tables of which was said that they lack columns
 
     def open(self) -> None:
@@ -85,11 +98,11 @@ class SqliteSink:
             # ":memory:" is a name for SQLite alone; with its folder it is a file like any other.
             path = os.path.realpath(self._path)
             self._status = _make_file(path)
-            connection = sqlite3.connect(path, timeout=_LOOK_S, isolation_level=None)
+            connection = sqlite3.connect(path, timeout=_LOOK_S, isolation_level=None, check_same_thread=False)
         except (OSError, ValueError, sqlite3.Error) as error:
             raise CannotStart(f"cannot open {self._path}: {getattr(error, 'strerror', None) or error}") from None
         try:
-            _patiently(lambda: _set_up(connection))
+            self._patiently(lambda: _set_up(connection))
         except sqlite3.Error as error:
             connection.close()
             raise CannotStart(f"cannot use {self._path} as an SQLite database: {error}") from None
@@ -105,7 +118,7 @@ class SqliteSink:
                 if _code(error) != sqlite3.SQLITE_ERROR:
                     raise
                 # Perhaps somebody dropped or changed a table that we knew: look again, once.
-                _patiently(lambda: connection.executescript(read_ddl("sqlite", "batches")))
+                self._patiently(lambda: connection.executescript(read_ddl("sqlite", "batches")))
                 return self._store(connection, batch_id, tables)
         except sqlite3.OperationalError as error:
             raise SinkError(f"{self._path}: {error}", transient=_code(error) not in _REFUSALS) from None
@@ -140,12 +153,12 @@ class SqliteSink:
 
     def _store(self, connection: sqlite3.Connection, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> Adjusted:
         tally = Tally()
-        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+        self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
         try:
             if self._claim(connection, batch_id):
                 for name, rows in tables.items():
                     self._insert(connection, name, rows, tally)
-            _patiently(lambda: connection.execute("COMMIT"))
+            self._patiently(lambda: connection.execute("COMMIT"))
             return tally.adjusted()
         except BaseException:
             self._tables.clear()  # tables created in this transaction are gone, others may have changed
@@ -161,7 +174,7 @@ class SqliteSink:
         self._batches += 1
         now_s = int(time.time())
         if self._batches % _LEDGER_CLEAN_EVERY == 1:
-            connection.execute("DELETE FROM sipcap_batches WHERE committed_s < ?", (now_s - BATCH_LEDGER_KEEP_S,))
+            connection.execute("DELETE FROM sipcap_batches WHERE committed_s < ?", (self._memory.forget_before_s(),))
         claim = "INSERT OR IGNORE INTO sipcap_batches (batch_id, committed_s) VALUES (?, ?)"
         return connection.execute(claim, (batch_id, now_s)).rowcount == 1
 
@@ -172,7 +185,7 @@ class SqliteSink:
             if not chosen:
                 continue
             table = self._tables.get((name, is_sip)) or self._learn(connection, name, is_sip=is_sip)
-            values: Any = self._forms[is_sip].rows(chosen, tally)
+            values: Any = table.form.rows(chosen, tally)
             if table.pick is not None:
                 values = map(table.pick, values)
             connection.executemany(table.insert, values)
@@ -183,7 +196,7 @@ class SqliteSink:
         if not name or "\0" in name or name.lower().startswith("sqlite_") or name.lower() == _LEDGER:
             raise SinkError(f"no table for messages can be called {shown}", transient=False)
         form = self._forms[is_sip]
-        wanted = form.columns
+        wanted, name_of = form.columns, self._naming.of
         # Names of tables and columns are the same in any case; a generated column is not listed and takes nothing.
         found = connection.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()
         existing = {column.lower() for (column,) in found}
@@ -192,21 +205,44 @@ class SqliteSink:
                 raise SinkError(f"table {shown} does not exist, and --no-create is set", transient=False)
             if self._budget is not None and not self._budget.allows(name):
                 raise SinkError(self._budget.reason(f"table {shown}"), transient=False)
-            create_table(connection, form.kind, name)
-            existing.update(wanted)
-        columns = [column for column in wanted if column in existing]
+            create_table(connection, form.kind, name, self._naming)
+            existing.update(name_of(column).lower() for column in wanted)
+        columns = [column for column in wanted if name_of(column).lower() in existing]
         if not columns:
             raise SinkError(f"table {shown} has none of the columns of a message", transient=False)
         if len(columns) < len(wanted) and name not in self._narrow:
             self._narrow.add(name)
-            missing = ", ".join(column for column in wanted if column not in existing)
+            missing = ", ".join(column for column in wanted if name_of(column).lower() not in existing)
             _LOGGER.warning("table %s has no column %s; what belongs there is not stored", shown, missing)
         marks = ", ".join("?" * len(columns))
-        names = ", ".join(map(quote, columns))
+        names = ", ".join(quote(name_of(column)) for column in columns)
         pick = None if len(columns) == len(wanted) else picker([wanted.index(column) for column in columns])
-        table = _Table(f"INSERT INTO {quote(name)} ({names}) VALUES ({marks})", pick)  # noqa: S608  # quoted
+        table = _Table(f"INSERT INTO {quote(name)} ({names}) VALUES ({marks})", pick, form.for_table(existing))  # noqa: S608  # quoted
         self._tables[name, is_sip] = table
         return table
+
+    def _patiently(self, step: Callable[[], T]) -> T:
+        """Do what may find the file locked by somebody else, again until SQLITE_BUSY_S have passed."""
+        until_s = time.monotonic() + SQLITE_BUSY_S
+        while True:
+            try:
+                return step()
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s or self._is_interrupted:
+                    raise
+            time.sleep(0.01)  # some of SQLite's refusals come without its own waiting
+
+    def remember_since(self, oldest_s: Callable[[], float]) -> None:
+        """See RemembersBatches."""
+        self._memory.oldest_s = oldest_s
+
+    def interrupt(self) -> None:
+        """End a write that does not come back; see Interruptible."""
+        self._is_interrupted = True
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):  # closed at this moment
+                connection.interrupt()
 
     def close(self) -> None:
         """Close the file; see Sink."""
@@ -220,13 +256,13 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def create_table(connection: sqlite3.Connection, kind: str, name: str) -> None:
-    """Create a table as ``sql/sqlite/<kind>.sql`` has it, within a transaction."""
+def create_table(connection: sqlite3.Connection, kind: str, name: str, naming: Naming | None = None) -> None:
+    """Create a table as ``sql/sqlite/<kind>.sql`` has it, with the names of *naming*, within a transaction."""
     # An index keeps its name when its table is renamed, and IF NOT EXISTS would leave the new table without.
     # These look a name up where sqlite_schema would be read from end to end, for each of many tables.
     look = "SELECT 1 FROM pragma_index_info(?1) UNION ALL SELECT 1 FROM pragma_table_info(?1)"
     for statement in _statements(kind, name, lambda other: connection.execute(look, (other,)).fetchone() is not None):
-        connection.execute(statement)
+        connection.execute(naming.in_definition(statement, quote) if naming is not None else statement)
 
 
 def _make_file(path: str) -> os.stat_result:
@@ -251,18 +287,6 @@ def _set_up(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
     connection.executescript(read_ddl("sqlite", "batches"))
     connection.execute("SELECT batch_id, committed_s FROM sipcap_batches LIMIT 0").close()
-
-
-def _patiently(step: Callable[[], T]) -> T:
-    """Do what may find the file locked by somebody else, again until SQLITE_BUSY_S have passed."""
-    until_s = time.monotonic() + SQLITE_BUSY_S
-    while True:
-        try:
-            return step()
-        except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
-                raise
-        time.sleep(0.01)  # some of SQLite's refusals come without its own waiting
 
 
 def _code(error: sqlite3.Error) -> int:

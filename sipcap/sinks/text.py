@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import calendar
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sipcap.errors import SinkError
+from sipcap.errors import CannotStart, SinkError
 from sipcap.record import SipRecord
-from sipcap.schemas import SIPCAPTURE
+from sipcap.schemas import HOMER7, SIPCAPTURE
 from sipcap.sinks import dbtext
 from sipcap.sinks.base import Adjusted, Row
 from sipcap.sinks.dbtext import TextColumn
 from sipcap.sinks.folder import Batch, Folder, TableFile, check_name
 from sipcap.sinks.forms import Form, forms_of
+from sipcap.sinks.naming import Naming
 from sipcap.sinks.shape import Column, Kind, Tally, picker
 
 _VERSION: Final = "version"
@@ -27,6 +29,7 @@ _TAIL_BYTES: Final = 512
 _PIECE_BYTES: Final = 8 << 20  # of a file at a time, while its largest number is looked for
 _MAX_REMEMBERED: Final = 1_000  # files, or layouts
 _CONSTANTS: Final = ("", "0")  # the values of columns that are not sipcap's
+_WORD: Final = re.compile(r"\w+", re.ASCII)
 _LOGGER = logging.getLogger("sipcap")
 
 
@@ -39,9 +42,19 @@ class TextSink:
         folder: created if it is not there.
         create: whether missing files are created.
         schema: how records are stored; one of ``schemas.SCHEMAS``.
+        naming: what columns are called in the tables, but for HOMER 7's; None = as the module calls them.
+
+    Raises:
+        CannotStart: db_text could not read a column of such a name.
     """
 
-    def __init__(self, folder: Path, *, create: bool = True, schema: str = SIPCAPTURE) -> None:
+    def __init__(
+        self, folder: Path, *, create: bool = True, schema: str = SIPCAPTURE, naming: Naming | None = None
+    ) -> None:
+        self._naming = Naming() if naming is None or schema == HOMER7 else naming
+        for name in self._naming.names:
+            if not _WORD.fullmatch(name):
+                raise CannotStart(f"no column of db_text can be called {name!r}")
         self._folder = Folder(folder, create=create)
         self._create = create
         self._forms = forms_of(schema)
@@ -92,7 +105,8 @@ class TextSink:
     def _begun(self, file: TableFile, rows: Sequence[Row]) -> bytes:
         """Begin a table; it has the columns of SIP if it holds any."""
         form = self._forms[any(isinstance(row.record, SipRecord) for row in rows)]
-        head = dbtext.header(dbtext.columns_for(form.columns))
+        columns = dbtext.columns_for(form.columns)
+        head = dbtext.header([column._replace(name=self._naming.of(column.name)) for column in columns])
         file.data += head
         return head
 
@@ -108,7 +122,7 @@ class TextSink:
     def _layout(self, file: TableFile, head: bytes, *, is_sip: bool) -> _Layout:
         layout = self._layouts.get((head, is_sip))
         if layout is None:
-            layout = _Layout(_columns(file, head), self._forms[is_sip])
+            layout = _Layout(self._by_our_names(_columns(file, head)), self._forms[is_sip])
             if not layout.shape.columns:
                 raise SinkError(f"{file.path} has none of the columns of a message", transient=False)
             if len(self._layouts) >= _MAX_REMEMBERED:
@@ -116,6 +130,12 @@ class TextSink:
             self._layouts[head, is_sip] = layout
             self._tell(file, layout)
         return layout
+
+    def _by_our_names(self, columns: Sequence[TextColumn]) -> Sequence[TextColumn]:
+        """Columns with the module's names; one that is none of them, any more, has a name that no column has."""
+        if self._naming.is_usual:
+            return columns
+        return [column._replace(name=self._naming.ours(column.name) or f"({column.name}") for column in columns]
 
     def _tell(self, file: TableFile, layout: _Layout) -> None:
         """Say once what an existing table cannot hold, and what Kamailio cannot read of it."""
@@ -189,7 +209,7 @@ class _Layout:
         self.columns = columns
         existing = [Column(column.name, _kind(column)) for column in columns if not column.is_auto]
         self.shape = form.shape(existing, takes_nul=True)
-        self._values = form.rows
+        self._values = form.for_table(column.name for column in columns).rows
         stored = [column.name for column in self.shape.columns]
         by_name = {column.name: column for column in columns}
         self._digits = [(place, by_name[name]) for place, name in enumerate(stored) if by_name[name].is_number]

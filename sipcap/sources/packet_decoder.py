@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
-from sipcap.wire.hep import decode_datagram, looks_like_hep
+from sipcap.wire.hep import attach_frames, decode_datagram, looks_like_hep
 from sipcap.wire.ip import PROTOCOL_REASONS, SCTP, TCP, UDP, UDP_LITE
 from sipcap.wire.link import LinkType, link_fields
 from sipcap.wire.media_reports import MediaReports
@@ -52,7 +52,7 @@ class PacketDecoder:
         ports: SIP is what has one of these ports; None: what looks like SIP.
     """
 
-    def __init__(self, stats: Counters, skipped: Counter[str], ports: range | None = None) -> None:
+    def __init__(self, stats: Counters, skipped: Counter[str], ports: Container[int] | None = None) -> None:
         self._stats = stats
         self._skipped = skipped
         self._ports = ports
@@ -60,7 +60,8 @@ class PacketDecoder:
         self._sctp = SctpMessages()
         self._streams = StreamMessages(ports)
         self._reports = MediaReports()
-        self._last_us = 0
+        self.last_us = 0
+        """The time of the last packet, microseconds since 1970; 0 = there was none."""
         self._messages: list[Message] = []
         self.packet_times: list[int] = []
         """When the packets of the last batch's messages were captured, microseconds since 1970, one each."""
@@ -91,9 +92,9 @@ class PacketDecoder:
         self._stats.packets += len(packets)
         self._stats.bytes += size
         if packets:
-            self._last_us = packets[-1].ts_us
-            self._expire(self._last_us)
-            times.extend([self._last_us] * (len(messages) - len(times)))
+            self.last_us = packets[-1].ts_us
+            self._expire(self.last_us)
+            times.extend([self.last_us] * (len(messages) - len(times)))
         return self._hand_over(times)
 
     def expire(self, ts_us: int) -> list[Message]:
@@ -117,7 +118,7 @@ class PacketDecoder:
         self._sctp.finish()
         self._count_lost()
         self._messages += self._streams.finish()
-        return self._hand_over([self._last_us] * len(self._messages))
+        return self._hand_over([self.last_us] * len(self._messages))
 
     def _hand_over(self, times: list[int]) -> list[Message]:
         messages, self._messages = self._messages, []
@@ -262,6 +263,7 @@ class PacketDecoder:
         except DecodeError as error:
             stats.received += 1
             stats.rejected[error.reason] += 1
+        attach_frames(datagram.payload, inner)
         ports = self._ports
         for message in inner:
             message.ts_us = message.ts_us or ts_us
@@ -277,6 +279,6 @@ class PacketDecoder:
                 stats.filtered["ports"] += 1
 
 
-def _is_on(ports: range, datagram: Datagram) -> bool:
+def _is_on(ports: Container[int], datagram: Datagram) -> bool:
     """Whether a datagram is SIP by its ports; one that only keeps a NAT binding open is no message."""
     return (datagram.source_port in ports or datagram.destination_port in ports) and not is_keep_alive(datagram.payload)

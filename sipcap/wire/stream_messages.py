@@ -9,7 +9,7 @@ what a retransmission or a late second segment does not change.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
 from sipcap.limits import TCP_LOOK_BYTES, TCP_LOOK_MIDSTREAM_BYTES, TCP_PIECE_BYTES
@@ -70,7 +70,7 @@ class StreamMessages:
         truncated: messages returned that lack their end.
     """
 
-    def __init__(self, ports: range | None = None) -> None:
+    def __init__(self, ports: Container[int] | None = None) -> None:
         self.skipped: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.filtered: Counter[str] = Counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from sipcap.calls.rebuild import rebuild_with
 from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS, Record, ReportRecord, SipRecord
 from sipcap.sinks.base import Row
 from sipcap.sinks.rows import REPORT_ROW, SIP_ROW, RowMaker
-from tests.support.records import report_record, report_records, sip_record, sip_records
+from tests.calls.helpers import at, find, store
+from tests.support.records import report_record, report_records, rows_of, sip_record, sip_records
 
 SIP = Layout("t", "sip", SIP_ROW, "micro_ts", "rowid")
 REPORT = Layout("t", "report", REPORT_ROW, "micro_ts", "rowid")
@@ -114,3 +116,21 @@ def test_foreign_envelope_cannot_forge_columns() -> None:
     """Keys that are columns, and values of a wrong type, are not believed."""
     row = (*stored(sip_record(), {})[:-1], '{"callid":"x","kind":"report","msg_b64":"eA==","vlan":"x","tos":3,"new":1}')
     assert rebuild_with(SIP)(row) == (sip_record(tos=3), {"new": 1})
+
+
+@pytest.mark.parametrize("more", [{}, {"payload_type": 5}, {"vlan": 7}])
+def test_report_in_a_table_of_sip_comes_back_as_it_went_in(db_path: Path, more: dict[str, Any]) -> None:
+    """Whether or not it has a HEP type: hand-made ones have none. In a table of reports nothing is added for that."""
+    record = report_record(1, **more)
+    store(db_path, {"mixed": [at(0), record]})
+    found = find(db_path, "mixed")
+    reports = [one.record for one in found if one.record.kind == "report"]
+    assert reports == [record]
+    assert len(found) == 2
+    assert not any(one.unknown for one in found)
+
+
+def test_report_in_a_table_of_reports_has_no_envelope_of_its_own(db_path: Path) -> None:
+    """What nothing is known of is NULL (design 1.6)."""
+    store(db_path, {"report_capture": [report_record(1)]})
+    assert rows_of(db_path, "report_capture", ["envelope"]) == [(None,)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from . import kamailio
 from .cases import SENTINEL_PORT, Case
@@ -76,7 +77,14 @@ def send(port: int, datagram: bytes) -> None:
         sender.send(datagram)
 
 
-def deliver(port: int, database: Database, datagrams: Sequence[bytes]) -> None:
+class Watched(Protocol):
+    """A database in which a call is waited for."""
+
+    def wait_for_call(self, call_id: str) -> None:
+        """Wait until a message of this Call-ID is stored."""
+
+
+def deliver(port: int, database: Watched, datagrams: Sequence[bytes]) -> None:
     """Send *datagrams* to *port* and return when all that comes of them stands in *database*."""
     with _loopback(port) as sender:
         for first in range(0, len(datagrams), _BATCH):

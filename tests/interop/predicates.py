@@ -87,8 +87,8 @@ def both_of_arrival(pair: Pair) -> bool:
         return False
     if pair.column == "micro_ts":
         return True
-    seconds = unix_seconds(pair.oracle) if isinstance(pair.oracle, float) else None
-    return seconds == times[0] // 1_000_000 and pair.product == date_text(times[1] // 1_000_000)
+    written = date_text(unix_seconds(pair.oracle)) if isinstance(pair.oracle, float) else pair.oracle
+    return (written, pair.product) == (date_text(times[0] // 1_000_000), date_text(times[1] // 1_000_000))
 
 
 def null_for_absent(pair: Pair) -> bool:
@@ -97,10 +97,10 @@ def null_for_absent(pair: Pair) -> bool:
 
 
 def credentials(pair: Pair) -> bool:
-    """The oracle has NULL, the product the body of the header that the user is read from."""
+    """The oracle has nothing, the product the body of the header that the user is read from."""
     header = first(pair.payload, "Proxy-Authorization") or first(pair.payload, "Authorization")
     unfolded = re.sub(rb"\r?\n", b"", pair.product) if isinstance(pair.product, bytes) else b""
-    return pair.oracle is None and unfolded.strip() == header
+    return not pair.oracle and unfolded.strip() == header
 
 
 def other_contact(pair: Pair) -> bool:

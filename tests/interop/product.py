@@ -60,12 +60,20 @@ def piping(folder: Path, listen_options: Sequence[str] = ()) -> Iterator[Product
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[Product]:
     """Run ``sipcap run`` into a SQLite file in *folder*."""
+    database = folder / "product.db"
+    with serving_into(folder, f"sqlite:///{database}") as port:
+        yield Product(port, Database(database))
+
+
+@contextlib.contextmanager
+def serving_into(folder: Path, url: str) -> Iterator[int]:
+    """Run ``sipcap run`` into any database; yields its port."""
     folder.mkdir(parents=True, exist_ok=True)
-    database, port, log = folder / "product.db", free_udp_port(), folder / "run.log"
-    argv = [*_SIPCAP, "run", "--listen", f"udp:127.0.0.1:{port}", *_into(database)]
+    port, log = free_udp_port(), folder / "run.log"
+    argv = [*_SIPCAP, "run", "--listen", f"udp:127.0.0.1:{port}", "--db-url", url, "--batch-interval", "0.05"]
     with running(argv, log, env=_ENV) as process:
         _await_port(process, port, log)
-        yield Product(port, Database(database))
+        yield port
 
 
 def replay(capture: Path) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import SinkError
 from sipcap.ndjson import encode_records
 from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS, Record, SipRecord, message_bytes
-from sipcap.sinks.base import Row
+from sipcap.sinks.base import RemembersBatches, Row
 from sipcap.sinks.registry import open_sink
 from tests.conftest import SIPCAP, TIMEOUT_S, environment
 from tests.support.databases import Database, RowDict, rows_of
@@ -202,3 +202,27 @@ def test_close_twice_does_no_harm(database: Database) -> None:
     sink = database.sink()
     sink.close()
     sink.close()
+
+
+def test_ledger_keeps_the_ids_of_batches_that_wait_in_a_spool(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old id goes, but none of a time from which something may still come: it would be stored twice."""
+    monkeypatch.setattr("sipcap.sinks.server._LEDGER_CLEAN_EVERY", 2)
+    monkeypatch.setattr("sipcap.sinks.sqlite._LEDGER_CLEAN_EVERY", 2)
+    sink = database.sink()
+    assert isinstance(sink, RemembersBatches)
+    sink.write("committed in doubt", {"sip_capture": rows_of(sip_record(0))})
+    two_days = 2 * 86_400
+    database.execute(f"UPDATE sipcap_batches SET committed_s = committed_s - {two_days}")
+    sink.remember_since(lambda: time.time() - two_days + 60)
+    for number in range(3):
+        sink.write(f"live {number}", {"sip_capture": rows_of(sip_record(1 + number))})
+    sink.write("committed in doubt", {"sip_capture": rows_of(sip_record(0))})
+    assert len(database.rows()) == 4
+    sink.remember_since(lambda: float("inf"))
+    for number in range(3, 6):
+        sink.write(f"live {number}", {"sip_capture": rows_of(sip_record(1 + number))})
+    ids = {row["batch_id"] for row in database.execute("SELECT batch_id FROM sipcap_batches")}
+    assert "committed in doubt" not in ids
+    assert "live 0" in ids

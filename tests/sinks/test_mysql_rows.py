@@ -65,7 +65,7 @@ def test_load_lines_of_any_values_are_read_as_they_were(values: list[tuple[Any, 
 def test_load_targets_turn_digits_into_bytes() -> None:
     """Bytes travel as hexadecimal digits, and come last."""
     assert row_text().load_targets() == (
-        "(`micro_ts`, `callid`, `msg`, @msg_raw, `envelope`) SET `msg_raw` = UNHEX(@msg_raw)"
+        "(`micro_ts`, `callid`, `msg`, @`msg_raw`, `envelope`) SET `msg_raw` = UNHEX(@`msg_raw`)"
     )
     assert row_text(COLUMNS[:2]).load_targets() == "(`micro_ts`, `callid`)"
 

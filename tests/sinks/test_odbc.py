@@ -11,6 +11,7 @@ import pytest
 
 from sipcap.errors import CannotStart, SinkError
 from sipcap.sinks.base import Adjusted
+from sipcap.sinks.naming import Naming
 from sipcap.sinks.odbc import OdbcDriver
 from sipcap.sinks.odbc_connect import Connection, connect, parse_odbc_url
 from sipcap.sinks.odbc_dialect import Dialect
@@ -202,8 +203,8 @@ def test_create_without_indexes_is_no_failure(
     """An index that an engine does not take is done without, and said."""
     original = Dialect.statements
 
-    def statements(self: Dialect, kind: str, name: str) -> list[str]:
-        return [original(self, kind, name)[0], "CREATE INDEX nonsense"]
+    def statements(self: Dialect, kind: str, name: str, naming: Naming) -> list[str]:
+        return [original(self, kind, name, naming)[0], "CREATE INDEX nonsense"]
 
     monkeypatch.setattr(Dialect, "statements", statements)
     with caplog.at_level(logging.INFO, "sipcap"):

@@ -6,6 +6,7 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
 from typing import Final, Self
 
 _POLL_S: Final = 0.05
@@ -31,6 +32,8 @@ class Proxy:
         self.cut_at: bytes | None = None
         self.passing = False
         self.refusing = False
+        self.silent = False
+        """Whether nothing is passed on, or accepted: the server seems to be there, and says nothing."""
         self.cuts = 0
         self._armed = False
 
@@ -47,6 +50,9 @@ class Proxy:
 
     def _run(self) -> None:
         while not self._ended.is_set():
+            if self.silent:
+                time.sleep(_POLL_S)
+                continue
             for key, _ in self._selector.select(_POLL_S):
                 if key.fileobj is self._listener:
                     self._accept()

@@ -15,6 +15,7 @@ from sipcap.calls.query import Query, in_columns
 from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS
 from sipcap.schemas import HOMER7
 from sipcap.sinks.homer7 import COLUMNS as HOMER7_COLUMNS
+from sipcap.sinks.naming import Naming
 
 Params = list[Any]
 
@@ -69,6 +70,8 @@ class Reader(ABC):
     """The placeholder of a parameter."""
     place: str
     """The database, for messages."""
+    naming: Naming = Naming()
+    """What columns are called in the tables."""
 
     @abstractmethod
     def open(self) -> None:
@@ -94,6 +97,10 @@ class Reader(ABC):
     def quote(self, name: str) -> str:
         """Quote an identifier."""
 
+    def column(self, name: str) -> str:
+        """A column, by our name, as statements call it."""
+        return self.quote(self.naming.of(name))
+
     @abstractmethod
     def date_bound(self, form: str, ts_us: int) -> Any:
         """A time as a value that can be compared with a date."""
@@ -110,16 +117,16 @@ class Reader(ABC):
     def expression(self, name: str) -> str:
         """A column, or a key of a JSON column."""
         column, _, key = name.partition(".")
-        return self.key_of_json_sql(column, key) if key else self.quote(column)
+        return self.key_of_json_sql(column, key) if key else self.column(column)
 
     def date_sql(self, column: str, kind: str) -> str:
         """A date of a type as text, ``YYYY-MM-DD HH:MM:SS``."""
         del kind
-        return self.quote(column)
+        return self.column(column)
 
     def clock_sql(self, column: str) -> str:
         """The clock as a value that compares equal when it is given back."""
-        return self.quote(column)
+        return self.column(column)
 
     def equal_sql(self, name: str, *, by_index: bool) -> tuple[str, int]:
         """``name = ?`` to the letter, and how often the value is given; *by_index*: an index may serve it."""
@@ -174,11 +181,11 @@ class Statements:
         self._layout = layout
         self._table = reader.quote(layout.table)
         self._time, self._key, self._mark = layout.time_sql, layout.key_sql, reader.mark
-        self._clock = reader.quote(layout.clock) if layout.clock else ""
+        self._clock = reader.column(layout.clock) if layout.clock else ""
         self._query = query
         dates = {"date", "create_date"}
         self._select = ", ".join([self._time, self._key, *(
-            reader.date_sql(name, layout.date_type) if name in dates else reader.quote(name) for name in layout.columns
+            reader.date_sql(name, layout.date_type) if name in dates else reader.column(name) for name in layout.columns
         )])  # fmt: skip
 
     def edge(self, windows: Iterable[Window], rows: int) -> tuple[str, Params]:

@@ -24,6 +24,7 @@ from sipcap.limits import MAX_LINE_BYTES
 from sipcap.ndjson import BadLine, decode_record, derive_with
 from sipcap.record import date_text
 from sipcap.sinks import dbtext
+from sipcap.sinks.naming import Naming
 from sipcap.wire.message import Message
 
 _LOGGER = logging.getLogger("sipcap")
@@ -170,7 +171,16 @@ class NdjsonTables(FolderTables):
 
 
 class TextTables(FolderTables):
-    """The files of a folder of Kamailio's db_text."""
+    """The files of a folder of Kamailio's db_text.
+
+    Args:
+        folder: where they are.
+        naming: what columns are called in them; None = as the module calls them.
+    """
+
+    def __init__(self, folder: Path, naming: Naming | None = None) -> None:
+        super().__init__(folder)
+        self._naming = naming or Naming()
 
     def _name(self, file_name: str) -> str:
         return "" if file_name.startswith(".") or file_name == _VERSION else file_name
@@ -183,7 +193,7 @@ class TextTables(FolderTables):
             columns = dbtext.parse_header(file.readline(MAX_LINE_BYTES))
         except (ValueError, UnicodeDecodeError):
             return None
-        names = [column.name for column in columns]
+        names = list(self._naming.existing(dict.fromkeys(column.name for column in columns)))
         form = form_of(names)
         if form not in {"sip", "report"}:
             return None

@@ -75,19 +75,20 @@ class MysqlReader(ServedReader):
         found = self._session.same(table, self.execute(_COLUMNS, (table,)))
         if not found:
             raise Gone
-        existing = {name.lower(): nullable == "NO" for _, name, nullable, _ in found}
+        existing = self.naming.existing({name.lower(): nullable == "NO" for _, name, nullable, _ in found})
         form = form_of(existing)
         if not form or "id" not in existing:
             return None
-        types = {name.lower(): kind.lower() for _, name, _, kind in found}
+        types = self.naming.existing({name.lower(): kind.lower() for _, name, _, kind in found})
         date = "create_date" if form == HOMER7 else "date"
         first = self._session.same(table, self.execute(_INDEXES, (table,)))
-        indexed = frozenset(name.lower() for _, name in first if name is not None)
+        indexed = frozenset(self.naming.existing({name.lower(): True for _, name in first if name is not None}))
         clock = next((name for name in ("micro_ts", date) if name in indexed and name in existing), "")
         if "micro_ts" in existing and form != HOMER7:
-            time_sql = "micro_ts" if existing["micro_ts"] else "coalesce(micro_ts, 0)"
+            micro_ts = self.column("micro_ts")
+            time_sql = micro_ts if existing["micro_ts"] else f"coalesce({micro_ts}, 0)"
         else:
-            time_sql = f"coalesce(timestampdiff(MICROSECOND, '1970-01-01', {quote(date)}), 0)"
+            time_sql = f"coalesce(timestampdiff(MICROSECOND, '1970-01-01', {self.column(date)}), 0)"
         return Layout(
             table, form, columns_of(form, existing), time_sql, "id", clock, not existing.get(clock, True),
             "text" if types.get(clock) in _DATES else "", indexed, "id" in indexed, types.get(date, ""),
@@ -99,12 +100,13 @@ class MysqlReader(ServedReader):
 
     def date_sql(self, column: str, kind: str) -> str:
         """A date as text; see Reader."""
-        name = self.quote(column)
+        name = self.column(column)
         return f"date_format({name}, '%%Y-%%m-%%d %%H:%%i:%%s')" if kind in _DATES else name
 
     def clock_sql(self, column: str) -> str:
         """The clock as a value that compares equal; see Reader. Python knows no year 0."""
-        return "micro_ts" if column == "micro_ts" else f"CAST({self.quote(column)} AS CHAR)"
+        name = self.column(column)
+        return name if column == "micro_ts" else f"CAST({name} AS CHAR)"
 
     def key_of_json_sql(self, column: str, key: str) -> str:
         """A key of a JSON column; see Reader."""

@@ -85,18 +85,19 @@ class PostgresqlReader(ServedReader):
         found = self.execute(_COLUMNS, (quote(table),))
         if not found:
             raise Gone
-        existing = {name: bool(must) for name, must, _ in found}
+        existing = self.naming.existing({name: bool(must) for name, must, _ in found})
         form = form_of(existing)
         if not form or "id" not in existing:
             return None
-        types = {name: kind for name, _, kind in found}
+        types = self.naming.existing({name: kind for name, _, kind in found})
         date = "create_date" if form == HOMER7 else "date"
         indexed = self._indexed(table)
         clock = next((name for name in ("micro_ts", date) if name in indexed and name in existing), "")
         if "micro_ts" in existing and form != HOMER7:
-            time_sql = "micro_ts" if existing["micro_ts"] else "coalesce(micro_ts, 0)"
+            micro_ts = self.column("micro_ts")
+            time_sql = micro_ts if existing["micro_ts"] else f"coalesce({micro_ts}, 0)"
         else:
-            time_sql = f"coalesce((extract(epoch FROM {date}) * 1000000)::bigint, 0)"
+            time_sql = f"coalesce((extract(epoch FROM {self.column(date)}) * 1000000)::bigint, 0)"
         return Layout(
             table, form, columns_of(form, existing), time_sql, "id", clock, not existing.get(clock, True),
             "text" if types.get(clock) in _DATES else "", indexed, "id" in indexed, types.get(date, ""),
@@ -107,7 +108,7 @@ class PostgresqlReader(ServedReader):
         for (text,) in self.execute(_INDEXES, (quote(table),)):
             key = _JSON_KEY.fullmatch(text)
             names.add(f"{key[1]}.{key[2]}" if key else text.strip('"'))
-        return frozenset(names)
+        return frozenset(self.naming.existing(dict.fromkeys(names)))
 
     def quote(self, name: str) -> str:
         """Quote an identifier; see Reader. The driver takes a percent sign for a parameter."""
@@ -115,11 +116,13 @@ class PostgresqlReader(ServedReader):
 
     def date_sql(self, column: str, kind: str) -> str:
         """A date as text; see Reader."""
-        return f"to_char({column}, 'YYYY-MM-DD HH24:MI:SS')" if kind in _DATES else f"{column}::text"
+        name = self.column(column)
+        return f"to_char({name}, 'YYYY-MM-DD HH24:MI:SS')" if kind in _DATES else f"{name}::text"
 
     def clock_sql(self, column: str) -> str:
         """The clock as a value that compares equal; see Reader. Python knows no years beyond 9999."""
-        return "micro_ts" if column == "micro_ts" else f"{column}::text"
+        name = self.column(column)
+        return name if column == "micro_ts" else f"{name}::text"
 
     def key_of_json_sql(self, column: str, key: str) -> str:
         """A key of a JSON column as the indexes of HOMER 7's tables have it; see Reader."""

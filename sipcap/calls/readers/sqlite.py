@@ -85,6 +85,7 @@ class SqliteReader(Reader):
             'SELECT name, "notnull" FROM pragma_table_info(?)', (table,))}  # fmt: skip
         if not existing:
             raise Gone
+        existing = self.naming.existing(existing)
         key = self._key(table, existing)
         form = form_of(existing)
         if key is None or not form:
@@ -93,9 +94,10 @@ class SqliteReader(Reader):
         indexed = self._indexed(table)
         clock = next((name for name in ("micro_ts", date) if name in indexed and name in existing), "")
         if "micro_ts" in existing and form != HOMER7:
-            time_sql = "micro_ts" if existing["micro_ts"] else "coalesce(micro_ts, 0)"
+            micro_ts = self.column("micro_ts")
+            time_sql = micro_ts if existing["micro_ts"] else f"coalesce({micro_ts}, 0)"
         else:
-            time_sql = _time_of_date(date)
+            time_sql = _time_of_date(self.column(date))
         return Layout(
             table, form, columns_of(form, existing), time_sql, key, clock, not existing.get(clock, True),
             self._date_form(table, date) if clock == date else "", indexed,
@@ -118,11 +120,12 @@ class SqliteReader(Reader):
         for (text,) in indexes:
             found = _JSON_INDEX.search(text or "")
             names |= {f"{found[1]}.{found[2]}"} if found else set()
-        return frozenset(names)
+        return frozenset(self.naming.existing(dict.fromkeys(names)))
 
     def _date_form(self, table: str, date: str) -> str:
         """``text`` (ISO), ``julian`` (Kamailio's db_sqlite writes days as a number), or "" for anything else."""
-        sql = f"SELECT max({date}) FROM {quote(table)} WHERE {date} < ?"  # noqa: S608  # quoted
+        name = self.column(date)
+        sql = f"SELECT max({name}) FROM {quote(table)} WHERE {name} < ?"  # noqa: S608  # quoted
         ((newest,),) = self.execute(sql, (_AFTER_DIGITS,))
         if newest is None or (isinstance(newest, str) and _ISO_DATE.fullmatch(newest)):
             return "text"
