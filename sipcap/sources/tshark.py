@@ -25,7 +25,7 @@ from sipcap.sources.capture_bytes import STDIN, is_pipe
 from sipcap.sources.replayed import in_turn
 from sipcap.sources.tshark_lines import LAYERS, SeenPacket, decode_line
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
-from sipcap.wire.hep import decode_datagram
+from sipcap.wire.hep import attach_frames, decode_datagram
 from sipcap.wire.message import Message
 
 _MESSAGES: Final = "sip || udp.payload[0:4] == 48:45:50:33"
@@ -209,6 +209,7 @@ class TsharkSource:
             except DecodeError as error:
                 self.stats.received += 1
                 self.stats.rejected[error.reason] += 1
+            attach_frames(packet.hep, inner)
         else:
             inner = [each for each in packet.messages if self._is_message(each)]
             if not inner:
