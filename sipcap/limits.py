@@ -195,6 +195,9 @@ RESTART_PAUSE_S: Final = 10.0
 RESTART_STEADY_S: Final = 60.0
 """A process that has run for so long is started again as if it were the first time."""
 
+START_S: Final = 60.0
+"""A process of the service that is not ready after this will never be; a spool of a million files is read in less."""
+
 WORKER_SILENCE_S: Final = 10.0
 """A worker that is silent for this long, and what its hook may take besides, is killed: else it speaks every 0.1 s."""
 
@@ -307,6 +310,9 @@ MAX_SDP_LINES: Final = 1_000
 
 MAX_SDP_MEDIA: Final = 64
 """Addresses, and SSRCs, taken from one SDP."""
+
+MAX_NOTED_SDP_BYTES: Final = 16 << 20
+"""Messages with an SDP that wait to be read until a capture shows RTCP: the latest ten thousand."""
 
 MAX_MEDIA_PLACES: Final = 200_000
 """Addresses and SSRCs of media that are remembered for RTCP: ten thousands of calls at a time, 40 MB."""

@@ -12,6 +12,7 @@ from sipcap.cli.options import common_options
 from sipcap.config.kamailio.translate import translate
 from sipcap.config.reading import read_settings
 from sipcap.config.settings import Entry, Settings
+from sipcap.service.plan import OFF, Plan
 
 _LOGGER = logging.getLogger("sipcap")
 _FILE = click.argument(
@@ -40,6 +41,7 @@ def check(path: Path) -> int:
     not touched.
     """
     settings = read_settings(path)
+    Plan(settings).check()
     for line in summary_of(settings):
         click.echo(line)
     return 0
@@ -109,7 +111,3 @@ def summary_of(settings: Settings) -> list[str]:
     if not settings.capture_on:
         lines.append(OFF)
     return lines
-
-
-OFF = "capture_on is 0: nothing is stored until it is switched on"
-"""As in the module, a configuration that does not say otherwise starts switched off."""

@@ -84,8 +84,9 @@ SIGNALS
 
 \b
 SYSTEMD
-    It tells of its state (Type=notify-reload), feeds the watchdog (WatchdogSec=), takes over the sockets of a
-    .socket unit that its listeners name, and keeps its spool in StateDirectory=."""
+    It tells of its state (Type=notify or notify-reload), feeds the watchdog (WatchdogSec=), takes over the sockets
+    of a .socket unit that its listeners name, and keeps its spool in StateDirectory=. A unit: systemd/sipcap.service
+    of the source."""
 
 
 @click.command("run", epilog=_EPILOG)

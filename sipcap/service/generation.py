@@ -15,7 +15,7 @@ from typing import Any, Final
 from sipcap.config.settings import Listener
 from sipcap.counters import Counters
 from sipcap.errors import CannotStart, Unwritten
-from sipcap.limits import SQLITE_BUSY_S, WORKER_SILENCE_S
+from sipcap.limits import SQLITE_BUSY_S, START_S, WORKER_SILENCE_S
 from sipcap.outlet import SharedTurnstile
 from sipcap.service.accounting import added, joined, lose_pending
 from sipcap.service.bodies import Lifeline, capture_body, sort_body, store_body
@@ -29,6 +29,8 @@ _PIPE_BYTES: Final = 1 << 20  # the most that an unprivileged process gets
 _GRACE_S: Final = 2.0  # for whoever has the same deadline as we
 _LOOK_S: Final = 0.02
 _CALM_S: Final = 1.0
+_LOOK_AFTER_S: Final = 0.3  # between two looks at what a killed process may have lost
+_NEVER: Final = float("inf")
 _LOGGER = logging.getLogger("sipcap")
 
 
@@ -96,6 +98,7 @@ class Generation:
         self._held: list[tuple[Slot, Sequence[Slot]]] = []
         self._lost = 0
         self._gap = Calm()
+        self._look_s = 0.0
         self.unwritten = 0
         """Records that no database took."""
 
@@ -201,7 +204,10 @@ class Generation:
         self._wait_until_ready(begun, stopping)
 
     def _wait_until_ready(self, slots: Sequence[Slot], stopping: Callable[[], bool]) -> None:
+        until_s = time.monotonic() + START_S if self._patient else _NEVER  # else databases have times of their own
         while not all(slot.is_ready for slot in slots) and not stopping():
+            if time.monotonic() > until_s:
+                raise CannotStart(f"the processes are not ready after {START_S:.0f} s")
             self._reap(slots)
             for slot in slots:
                 if not slot.pid:
@@ -236,12 +242,21 @@ class Generation:
         for slot in self.slots:
             if slot not in waiting:
                 slot.restart_if_due()
-        self._look_for_loss()
+        if time.monotonic() >= self._look_s:
+            self._look_s = time.monotonic() + _LOOK_AFTER_S
+            self._look_for_loss()
         for slot in self.workers:
-            if slot.pid and slot.child.pulse.age_s > self._silence_s:
-                _LOGGER.error("%s has been silent for %.0f s: it is killed", slot.name, slot.child.pulse.age_s)
-                slot.kill()
-                slot.child.pulse.beat()
+            self._kill_if_silent(slot, self._silence_s)
+        for slot in self._storing:
+            if slot.pid and not slot.is_ready:  # later it may wait long for its database
+                self._kill_if_silent(slot, START_S)
+
+    @staticmethod
+    def _kill_if_silent(slot: Slot, silence_s: float) -> None:
+        if slot.pid and slot.child.pulse.age_s > silence_s:
+            _LOGGER.error("%s has been silent for %.0f s: it is killed", slot.name, slot.child.pulse.age_s)
+            slot.kill()
+            slot.child.pulse.beat()
 
     def retire(self, hand_over: Callable[[LiveSource], bool] = lambda _: False) -> None:
         """Tell all processes to drain and end.

@@ -26,6 +26,9 @@ from sipcap.sinks.registry import open_sink
 from sipcap.spool import Spool, SpoolPlace
 from sipcap.wire.topoh import DEFAULT_KEY, DEFAULT_PREFIX, CallIdMask
 
+OFF: Final = "capture_on is 0: nothing is stored until it is switched on"
+"""As in the module, a configuration that does not say otherwise starts switched off."""
+
 _SERVICE: Final = "sipcap"
 _POSTGRESQL: Final = ("postgresql", "postgresql_homer7")
 _DRIVERS: Final[Mapping[str, Sequence[str]]] = {

@@ -25,7 +25,7 @@ from sipcap.service.control.server import ControlOptions, ControlServer
 from sipcap.service.controller import ReloadError, UnknownMode
 from sipcap.service.generation import Generation, World
 from sipcap.service.notify import Notifier
-from sipcap.service.plan import Plan
+from sipcap.service.plan import OFF, Plan
 from sipcap.service.recent import RecentErrors
 from sipcap.service.slot import Slot
 from sipcap.service.sockets import SocketPool
@@ -43,7 +43,6 @@ _LOOK_S: Final = 0.05
 _RELOAD_S: Final = 10.0  # how long somebody who asks for a reload waits for its end
 _LEAVING_S: Final = 2.0  # how long a reload waits for the former workers to see that they have been replaced
 _UNWRITTEN: Final = ("database", "dead_letter", "spool_full")
-OFF: Final = "capture_on is 0: nothing is stored until it is switched on"
 
 
 class Supervisor:

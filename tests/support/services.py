@@ -128,24 +128,25 @@ class Sender:
     Args:
         ports: where, in turn.
         rate: messages a second.
-        most: at most so many.
+        most: where to end.
+        first: the number of the first message.
     """
 
-    def __init__(self, ports: Sequence[int], rate: int = 2_000, most: int = 60_000) -> None:
+    def __init__(self, ports: Sequence[int], rate: int = 2_000, most: int = 60_000, first: int = 0) -> None:
         self._ports = ports
         self._rate = rate
         self._most = most
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self.sent = 0
-        """How many so far."""
+        self.sent = self._first = first
+        """The number of the next."""
 
     def _run(self) -> None:
         began_s = time.monotonic()
         while not self._stop.is_set() and self.sent < self._most:
             send_udp(self._ports[self.sent % len(self._ports)], hep3_datagram(self.sent))
             self.sent += 1
-            time.sleep(max(began_s + self.sent / self._rate - time.monotonic(), 0.0))
+            time.sleep(max(began_s + (self.sent - self._first) / self._rate - time.monotonic(), 0.0))
 
     def __enter__(self) -> Self:
         self._thread.start()
