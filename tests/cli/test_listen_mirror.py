@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.live import JSON, listening, sip_frames, texts, wait_for_lines
+from tests.cli.live import JSON, listening, sip_frames, texts, wait_for_lines
 from tests.support.background import background, imbalance, wait_for
 from tests.support.layered import CASES
 from tests.support.messages import sip, sip_message

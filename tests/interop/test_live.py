@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.live import JSON, wait_for_lines
+from tests.cli.live import JSON, wait_for_lines
 from tests.support.background import Background, background, imbalance, wait_for
 from tests.support.namespaces import Cable, cable
 
