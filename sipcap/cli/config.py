@@ -23,7 +23,8 @@ _FILE = click.argument(
 @click.group(
     "config",
     epilog="\b\nEXAMPLES\n    $ sipcap config check /etc/sipcap/modes.ini\n"
-    "    $ sipcap config show --format json /etc/sipcap/modes.ini | jq .sipcap.db_url",
+    "    $ sipcap config show --format json /etc/sipcap/modes.ini | jq .sipcap.db_url\n"
+    "    $ sipcap config from-kamailio /etc/kamailio/kamailio.cfg >modes.ini && sipcap config check modes.ini",
 )
 @common_options
 def command() -> None:
@@ -34,7 +35,7 @@ def command() -> None:
 @_FILE
 @common_options
 def check(path: Path) -> int:
-    """Say whether a configuration file can be used, and what it does.
+    """Say whether a file can be used.
 
     An error names file, line, key and the nearest valid one; the exit code is 3 then. Databases and sockets are
     not touched.
@@ -54,7 +55,10 @@ def check(path: Path) -> int:
 )  # fmt: skip
 @common_options
 def show(path: Path, output_format: str) -> int:
-    """Show every effective value and where it comes from; passwords and keys are hidden."""
+    """Show effective values and their origins.
+
+    Passwords and keys are hidden.
+    """
     entries = read_settings(path).entries
     if output_format == "json":
         click.echo(json.dumps(_tree(entries), ensure_ascii=False))
@@ -69,22 +73,22 @@ def show(path: Path, output_format: str) -> int:
     return 0
 
 
-@command.command("from-kamailio", epilog="\b\nEXAMPLES\n    $ sipcap config from-kamailio kamailio.cfg >modes.ini")
-@click.argument(
-    "path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A capture node's kamailio.cfg."
-)
+@command.command("from-kamailio")
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A kamailio.cfg.")
 @common_options
 def from_kamailio(path: Path) -> int:
-    """Write the configuration that does what a kamailio.cfg does.
+    """Make a modes.ini of a kamailio.cfg.
 
-    Parameters, definitions, listen lines, capture modes and the calls of sip_capture in the usual routes are carried
-    over. What is not is listed on stderr, each with its place. Passwords of databases are carried over as they are.
+    Carried over are the parameters of sipcapture, the listeners, capture modes, and calls of sip_capture and
+    sip_capture_forward as routes: their conditions may be about method, source, headers, HEP type and capture id.
+    Definitions, substitutions and included files are followed. What no route can say is listed on stderr with file
+    and line, and the exit code is 1 then.
     """
-    translation = translate(path)
-    click.echo(translation.text, nl=False)
-    for note in translation.notes:
-        _LOGGER.warning("not carried over: %s", note)
-    return 0
+    result = translate(path)
+    click.echo(result.text, nl=False)
+    for note in result.notes:
+        _LOGGER.warning("%s", note)
+    return 1 if result.notes else 0
 
 
 def _tree(entries: tuple[Entry, ...]) -> dict[str, dict[str, dict[str, str]]]:

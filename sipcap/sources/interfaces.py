@@ -15,9 +15,8 @@ from typing import Final
 
 import cypcap  # type: ignore[import-untyped]  # it ships no types
 
-from sipcap.errors import CannotStart
+from sipcap.errors import BadFilterError, CannotStart
 from sipcap.sources.kernel_filter import Program, cooked, or_llc, taking_whole
-from sipcap.sources.pcap_reader import BadFilterError
 from sipcap.sources.port_filter import port_expression
 from sipcap.wire.link import LINK_TYPES, LinkType
 

@@ -12,7 +12,7 @@ from sipcap.config.kamailio.preprocess import Source, read_source
 from sipcap.config.kamailio.routes import FoundRoute, find_routes
 from sipcap.config.kamailio.script import ModuleParameter, Script, parse_script
 from sipcap.config.kamailio.tokens import tokens_of
-from sipcap.config.keys import MAIN, SECTIONS
+from sipcap.config.keys import COLUMN_KEYS, MODULE_KEYS
 from sipcap.limits import HEP_PORT
 from sipcap.modes import BadMode, parse_mode
 
@@ -88,7 +88,7 @@ class _Translator:
             if parameter.name in _PASSED_OVER:
                 if reason := _PASSED_OVER[parameter.name]:
                     self._note(parameter.place, f"{parameter.name}: {reason}")
-            elif parameter.name in (SECTIONS[MAIN] or ()):
+            elif parameter.name in MODULE_KEYS or parameter.name in COLUMN_KEYS:
                 yield f"{parameter.name} = {self._value(parameter)}".rstrip()
             else:
                 self._note(parameter.place, f"unknown parameter {parameter.name} of sipcapture")
