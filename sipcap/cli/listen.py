@@ -77,7 +77,14 @@ receive_options = options_bundle(
     epilog="\b\nEXAMPLES\n    $ sipcap listen --listen udp:0.0.0.0:9060 --listen tcp:0.0.0.0:9060 | sipcap store\n"
     "    $ sipcap listen | jq 'select(.method==\"INVITE\")' | sipcap store\n"
     "    $ sipcap listen --mode mirror --iface eth1 --promisc --listen '*:5060-5090' --bpf | sipcap store\n"
-    "    $ sipcap listen --mode ipip --listen 192.0.2.1:5060 | sipcap store",
+    "    $ sipcap listen --mode ipip --listen 192.0.2.1:5060 | sipcap store\n"
+    "    $ sipcap listen --hook hooks.py:on_request | sipcap store\n\n"
+    "\b\nHOOKS\n"
+    '    A hook is a Python callable that gets a sipcap.hooks.Request: message, record, source_ip, hep("version"),\n'
+    "    hep(0x011) and so on. It returns 1 or None: go on; 0: do not store it; or\n"
+    '    Route(table="calls_%Y%m%d", capture_mode="mode1"), which the line tells sipcap store by its keys _table and\n'
+    "    _mode. Whatever else it does costs the message: it is counted as rejected, hook_error or hook_timeout.\n"
+    "    The file is loaded before processes are forked. What a hook prints goes to stderr.",
 )
 @receive_options
 @extract_options

@@ -189,6 +189,10 @@ def _check(options: dict[str, Any]) -> None:
         raise click.UsageError("--hook is asked about records, and --to sends none")
     if endpoint is not None and version < 3:
         _warn_without_effect(options, ("auth_key", "compress"), f"with --hep-version {version}")
+    if endpoint is not None and options["hook"] is not None:
+        raise click.UsageError("--hook is asked about records, and --to sends none")
+    if endpoint is not None:
+        _warn_without_effect(options, ("topoh_unmask",), "with --to, which sends messages as they are")
     if options["tls_ca"] is not None and options["tls_insecure"]:
         raise click.UsageError("--tls-ca and --tls-insecure exclude each other")
     if options["dissector"] == "native":

@@ -14,7 +14,7 @@ class ReloadError(Exception):
 
 
 class Controller(Protocol):
-    """A running service. Every method returns at once and may be called from any thread."""
+    """A running service. Every method but ``reload`` returns at once, and all may be called from any thread."""
 
     def set_capture(self, mode: str | None, *, on: bool) -> None:
         """Switch capture on or off in every worker at once; ``mode`` is one capture mode, None is all of it.

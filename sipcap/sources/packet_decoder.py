@@ -60,7 +60,8 @@ class PacketDecoder:
         self._sctp = SctpMessages()
         self._streams = StreamMessages(ports)
         self._reports = MediaReports()
-        self._last_us = 0
+        self.last_us = 0
+        """The time of the last packet, microseconds since 1970; 0 = there was none."""
         self._messages: list[Message] = []
         self.packet_times: list[int] = []
         """When the packets of the last batch's messages were captured, microseconds since 1970, one each."""
@@ -91,9 +92,9 @@ class PacketDecoder:
         self._stats.packets += len(packets)
         self._stats.bytes += size
         if packets:
-            self._last_us = packets[-1].ts_us
-            self._expire(self._last_us)
-            times.extend([self._last_us] * (len(messages) - len(times)))
+            self.last_us = packets[-1].ts_us
+            self._expire(self.last_us)
+            times.extend([self.last_us] * (len(messages) - len(times)))
         return self._hand_over(times)
 
     def expire(self, ts_us: int) -> list[Message]:
@@ -117,7 +118,7 @@ class PacketDecoder:
         self._sctp.finish()
         self._count_lost()
         self._messages += self._streams.finish()
-        return self._hand_over([self._last_us] * len(self._messages))
+        return self._hand_over([self.last_us] * len(self._messages))
 
     def _hand_over(self, times: list[int]) -> list[Message]:
         messages, self._messages = self._messages, []

@@ -1,4 +1,4 @@
-"""Capture files and pipes as a source: the SIP over UDP and the HEP in them."""
+"""Capture files and pipes as a source: the SIP and the HEP in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sipcap.counters import Counters
-from sipcap.errors import InputError
+from sipcap.errors import CannotStart, InputError
 from sipcap.sources.capture_bytes import is_pipe
 from sipcap.sources.packet_decoder import PacketDecoder
 from sipcap.sources.pcap_reader import PacketReader, open_reader
@@ -44,6 +44,7 @@ class PcapSource:
         self._closed_bytes = 0
         self._stopping = False
         self._path = options.paths[0]
+        self._left = 0  # captures that are still to be read in this loop
 
     @property
     def packet_times(self) -> list[int]:
@@ -81,23 +82,34 @@ class PcapSource:
 
     def _read_capture(self, path: str) -> Iterator[list[Message]]:
         self._path = path
-        reader = self._reader or open_reader(path, self._options.bpf)
-        self._reader = reader
-        failure: InputError | None = None
+        self._left = (self._left or len(self._options.paths)) - 1
+        failure: InputError | CannotStart | None = None
         try:
             try:
-                while not self._stopping and (packets := reader.read()) is not None:
-                    self._count_skipped(reader.skipped)
-                    yield self._decoder.decode(packets)
-            except InputError as error:
+                yield from self._read_packets(path)
+            except (InputError, CannotStart) as error:
                 failure = error
-            self._count_skipped(reader.skipped)
-            if messages := self._decoder.finish():
+            # What is not whole may go on in the next capture: files are rotated in the middle of messages.
+            if (not self._left or self._stopping or failure is not None) and (messages := self._decoder.finish()):
                 yield messages
             if failure is not None:
                 raise failure
         finally:
             self.close()
+
+    def _read_packets(self, path: str) -> Iterator[list[Message]]:
+        reader = self._reader = self._reader or open_reader(path, self._options.bpf)
+        is_first = True
+        try:
+            while not self._stopping and (packets := reader.read()) is not None:
+                self._count_skipped(reader.skipped)
+                if is_first and packets:
+                    is_first = False
+                    if packets[0].ts_us < self._decoder.last_us and (messages := self._decoder.finish()):
+                        yield messages  # nothing goes on in a capture from before
+                yield self._decoder.decode(packets)
+        finally:
+            self._count_skipped(reader.skipped)
 
     def _count_skipped(self, skipped: Counter[str]) -> None:
         """Count the packets that the reader did not hand on."""

@@ -65,7 +65,8 @@ class TsharkOptions:
 class TsharkSource:
     """A ReplaySource (see ``replayed.py``) over what tshark finds.
 
-    Packets without a message do not come out of tshark: ``stats.packets`` counts the others.
+    Packets without a message do not come out of tshark: ``stats.packets`` counts the others. A message in several
+    packets has the time of the last one, with which tshark shows it; to the native reader it is that of the first.
     """
 
     def __init__(self, options: TsharkOptions) -> None:

@@ -87,7 +87,7 @@ def content_length(head: bytes) -> int | None:
 
 def is_one_message(data: bytes) -> bool:
     """Tell whether bytes are one SIP message from end to end: what most segments are."""
-    if not begins_like_sip(data):
+    if not begins_like_sip(data) or not looks_like_sip(data) or data.find(b"\n", 0, MAX_SIP_START_LINE_BYTES) < 0:
         return False
     body = head_end(data)
     return body > 0 and content_length(data[:body]) == len(data) - body
@@ -220,7 +220,7 @@ class SipFramer:
             return None
         head = bytes(buffer[start:body])
         length = content_length(head)
-        if length is None or not looks_like_sip(head):
+        if length is None or not looks_like_sip(head) or b"\n" not in head[:MAX_SIP_START_LINE_BYTES]:
             return None
         end = body + length
         if end > len(buffer) or end - start > MAX_SIP_MESSAGE_BYTES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -17,6 +19,8 @@ STATUS: Final = "sipcapture.status"
 STATS: Final = "sipcapture.stats"
 RELOAD: Final = "sipcapture.reload"
 
+_LOGGER = logging.getLogger("sipcap")
+_RELOAD_S: Final = 2.0  # how long all wait for the answer to a reload: less than any client's patience
 _GROUP: Final = "sipcapture"
 
 
@@ -47,6 +51,7 @@ class Methods:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._since_s = time.time()
+        self._reload_now: _Reload | None = None
         self._known: dict[str, Any] = {}
         self._known_s = float("-inf")
         self._table: dict[str, tuple[Callable[[Sequence[Any]], Any], str]] = {
@@ -108,11 +113,10 @@ class Methods:
 
     def _reload(self, _params: Sequence[Any]) -> str:
         self._known_s = float("-inf")
-        try:
-            self._controller.reload()
-        except ReloadError as error:
-            raise Fault(INTERNAL, str(error)) from None
-        return "Reloaded"
+        if self._reload_now is not None and self._reload_now.is_alive():
+            raise Fault(INTERNAL, "A reload is under way")
+        self._reload_now = _Reload(self._controller)
+        return self._reload_now.wait()
 
     def _version(self, _params: Sequence[Any]) -> str:
         return f"sipcap {sipcap.__version__}"
@@ -146,6 +150,37 @@ class Methods:
             word = str(param)
             asked |= {name: known[name] for name in known if word in {"all", f"{_GROUP}:", name, f"{_GROUP}:{name}"}}
         return asked
+
+
+class _Reload(threading.Thread):
+    """A reload; new processes may take their time, in which others want their answers."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__(name="reload", daemon=True)
+        self._controller = controller
+        self._failure: str | None = "Internal error"
+        self._is_awaited = True
+
+    def run(self) -> None:
+        """Reload, and remember or log why that cannot be."""
+        try:
+            self._controller.reload()
+            self._failure = None
+        except ReloadError as error:
+            self._failure = str(error)
+            if not self._is_awaited:
+                _LOGGER.error("%s; the configuration before stays in force", error)  # noqa: TRY400
+
+    def wait(self) -> str:
+        """The answer: how it ended, or that it goes on; raises Fault."""
+        self.start()
+        self.join(_RELOAD_S)
+        self._is_awaited = False  # before the look: a failure that comes now is told twice rather than never
+        if self.is_alive():
+            return "Reloading"
+        if self._failure is not None:
+            raise Fault(INTERNAL, self._failure)
+        return "Reloaded"
 
 
 def _word(param: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 import sipcap
 from sipcap.service.control.methods import Fault, Methods, UnknownMethod
+from sipcap.service.controller import ReloadError
+from tests.support.background import wait_for
 from tests.support.controlling import SmallService
 
 
@@ -115,6 +118,37 @@ def test_reload_that_fails_says_why() -> None:
     """The answer has what is wrong with the file."""
     methods = Methods(SmallService(trouble="modes.ini:3: no key captre_on; did you mean capture_on?"))
     assert fault_of(methods, "sipcapture.reload") == (500, "modes.ini:3: no key captre_on; did you mean capture_on?")
+
+
+def test_reload_that_takes_long_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """The answer says that it goes on; a second one has to wait, and how the first ends is in the log."""
+    monkeypatch.setattr("sipcap.service.control.methods._RELOAD_S", 0.05)
+    go_on = threading.Event()
+
+    class SlowService(SmallService):
+        def reload(self) -> None:
+            go_on.wait(30)
+            raise ReloadError("no room for 9 processes")
+
+    methods = Methods(SlowService())
+    assert methods.call("sipcapture.reload", []) == "Reloading"
+    assert fault_of(methods, "sipcapture.reload") == (500, "A reload is under way")
+    assert methods.call("sipcapture.status", ["off"]) == "Disabled"
+    go_on.set()
+    wait_for(lambda: "no room for 9 processes" in log.text)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_reload_with_a_bug_is_no_success() -> None:
+    """Whatever goes wrong, the answer does not claim that it went well."""
+
+    class BrokenService(SmallService):
+        def reload(self) -> None:
+            raise KeyError("x")
+
+    assert fault_of(Methods(BrokenService()), "sipcapture.reload") == (500, "Internal error")
 
 
 def test_stats_gives_the_whole_state() -> None:
