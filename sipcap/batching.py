@@ -68,6 +68,7 @@ class Batcher:
     ) -> None:
         self._sink = sink
         self._options = options
+        self.counters = counters
         retries = Retries(options.retries, options.retry_timeout_s)
         self._writer = BatchWriter(sink, retries, counters, dead_letters, stopping, place)
         self._backlog = self._new_backlog(stopping)

@@ -12,7 +12,7 @@ from mmap import mmap
 from typing import Final
 
 from sipcap.counters import Counters
-from sipcap.errors import SipcapError, Unwritten
+from sipcap.errors import SipcapError, SourceLost, Unwritten
 from sipcap.limits import DRAIN_TIMEOUT_S, FLUSH_INTERVAL_S
 from sipcap.outlet import UNLIMITED, LocalTurnstile, Outlet, SharedTurnstile
 from sipcap.pipeline import Encode, ExtractOptions, capture
@@ -28,7 +28,8 @@ _LOGGER = logging.getLogger("sipcap")
 class CaptureJob:
     """What is captured, how, and where the lines go.
 
-    ``source`` is opened. ``count`` ends the capture after so many records, ``duration_s`` after so long.
+    ``source`` is opened. ``count`` ends the capture after so many records, ``duration_s`` after so long. ``switch``
+    tells in each process whether capture is on.
     """
 
     source: LiveSource
@@ -39,6 +40,7 @@ class CaptureJob:
     count: int | None = None
     duration_s: float | None = None
     drain_timeout_s: float = DRAIN_TIMEOUT_S
+    switch: Callable[[], bool] | None = None
 
     @property
     def limit(self) -> int:
@@ -74,13 +76,16 @@ def capture_here(job: CaptureJob, stop: Stop) -> Counters:
 
     Raises:
         Unwritten: the output cannot take the lines, and not because its reader went away.
+        SourceLost: there is nothing to capture from any more; what came before has been written.
     """
     deadline_s = job.deadline_s()
     outlet = Outlet(job.output, job.source.stats, LocalTurnstile(job.limit))
     outlet.start()
-    _capture_into(outlet, job, lambda: stop.requested or time.monotonic() >= deadline_s)
     counters = job.source.stats
-    log_summary(counters)
+    try:
+        _capture_into(outlet, job, lambda: stop.requested or time.monotonic() >= deadline_s)
+    finally:
+        log_summary(counters)
     if outlet.failure is not None:
         raise Unwritten(f"cannot write the output: {outlet.failure.strerror}")
     if not outlet.reader_gone:
@@ -92,9 +97,11 @@ def _capture_into(
     outlet: Outlet, job: CaptureJob, wanted: Callable[[], bool], on_tick: Callable[[], None] | None = None
 ) -> None:
     stopping = _Deadline(wanted, job.drain_timeout_s)
-    capture(job.source, job.options.extractor(), outlet, job.encode, stopping=stopping, on_tick=on_tick)
-    job.source.close()
-    outlet.close(stopping.left_s)
+    try:
+        capture(job.source, job.options, outlet, job.encode, stopping=stopping, on_tick=on_tick, switch=job.switch)
+    finally:
+        job.source.close()
+        outlet.close(stopping.left_s)
 
 
 def _check_written(counters: Counters) -> None:
@@ -131,7 +138,12 @@ class CaptureWorkers(Workers):
         outlet = Outlet(self._job.output, source.stats, self._turnstile)
         outlet.start()
         publish = _Publisher(page, source.stats)
-        _capture_into(outlet, self._job, lambda: told_to_stop() or self._turnstile.left == 0, publish)
+        try:
+            _capture_into(outlet, self._job, lambda: told_to_stop() or self._turnstile.left == 0, publish)
+        except SourceLost as error:
+            page.publish(source.stats)
+            _LOGGER.error("%s", error)  # noqa: TRY400  # no traceback: it is not ours
+            return error.exit_code
         page.publish(source.stats)
         if outlet.reader_gone:
             self._ending[1] = 1

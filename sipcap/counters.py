@@ -12,6 +12,7 @@ COUNTING: Final = threading.Lock()
 _PLAIN = (
     "received", "recovered", "stored", "reported", "dead_letter", "spooled", "pending",
     "kernel_dropped", "datagrams", "packets", "truncated", "sanitised", "clock_skew", "retries", "bytes",
+    "hook_calls", "hook_us", "forwarded", "forward_dropped",
 )  # fmt: skip
 _BY_REASON = ("filtered", "rejected", "dropped")
 
@@ -40,6 +41,10 @@ class Counters:
         self.clock_skew = 0
         self.retries = 0
         self.bytes = 0
+        self.hook_calls = 0
+        self.hook_us = 0  # that all of them took together
+        self.forwarded = 0
+        self.forward_dropped = 0
         self.filtered: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()

@@ -27,13 +27,15 @@ class DeadLetterFile:
     Args:
         path: created with mode 0600 if it is not there.
         mode: the capture mode that refused records were meant for.
+        max_bytes: what the file may grow to; None = as large as it likes.
 
     Raises:
         CannotStart: it cannot be written.
     """
 
-    def __init__(self, path: Path, mode: str = DEFAULT_MODE) -> None:
+    def __init__(self, path: Path, mode: str = DEFAULT_MODE, max_bytes: int | None = None) -> None:
         self._path = path
+        self._max_bytes = max_bytes
         self._mode = mode
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -63,6 +65,8 @@ class DeadLetterFile:
         fcntl.flock(self._fd, fcntl.LOCK_EX)  # another process' lines must not be cut off with ours
         try:
             begin = os.fstat(self._fd).st_size
+            if self._max_bytes is not None and begin + len(data) > self._max_bytes:
+                raise OSError(None, "the file has reached its bound")
             try:
                 if begin and os.pread(self._fd, 1, begin - 1) != b"\n":  # somebody died in the middle of a line
                     data = b"\n" + data

@@ -15,6 +15,10 @@ class CannotStart(SipcapError):
     exit_code = 3
 
 
+class BadFilterError(CannotStart):
+    """The capture filter cannot be compiled for this capture; on a command line, that is wrong usage."""
+
+
 class InputError(SipcapError):
     """The input is not what it says it is."""
 
@@ -23,6 +27,12 @@ class InputError(SipcapError):
 
 class Unwritten(SipcapError):
     """Records were read that could not be written anywhere."""
+
+    exit_code = 5
+
+
+class SourceLost(SipcapError):
+    """What was captured from is gone, an interface for instance; what came until then is on its way."""
 
     exit_code = 5
 

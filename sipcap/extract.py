@@ -19,6 +19,7 @@ from sipcap.wire.message import SIP_PAYLOAD, Message
 from sipcap.wire.sip import SipHeadReader, canonical_name
 from sipcap.wire.sip_fields import REQUEST, digest_user, originator
 from sipcap.wire.sip_uri import branch_of, port_number, read_address, read_request_uri, read_tagged_address
+from sipcap.wire.topoh import CallIdMask
 
 _USUAL: Final = (
     "via", "from", "to", "call-id", "cseq", "contact", "content-type", "user-agent", "p-asserted-identity",
@@ -46,6 +47,7 @@ class Extractor:
         aleg_headers: names whose first present one gives ``callid_aleg``, in order of preference.
         custom_headers: up to three names for ``custom_field1`` to ``3``; "" disables one.
         require_headers: refuse a SIP message without Via, From, To, Call-ID or CSeq, as the module does.
+        topoh: takes topoh's mask off Call-IDs; ``msg`` keeps what was sent.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Extractor:
         custom_headers: Sequence[str] = ("Mac", "IP", "Port"),
         *,
         require_headers: bool = False,
+        topoh: CallIdMask | None = None,
     ) -> None:
         slots = {name: slot for slot, name in enumerate((*_USUAL, *_RARE, *RTP_STAT_HEADERS), start=1)}
 
@@ -67,6 +70,7 @@ class Extractor:
         self._nothing_rare = [""] * (len(slots) + 1 - _FIRST_RARE)
         self._read_head = SipHeadReader(tuple(slots)).read
         self._require_headers = require_headers
+        self._unmask = None if topoh is None else topoh.unmask
         self._capture_node = capture_node
         # The pair is cut to 99 characters, a bare name is not (spec 3.7).
         self._node = lru_cache(maxsize=4_096)(lambda capture_id: f"{capture_node}:{capture_id}"[:99])
@@ -113,6 +117,8 @@ class Extractor:
             raise DecodeError("missing_header")
         (_, via, from_, to, callid, cseq, contact, content_type, user_agent, identity, authorization,
          proxy_authorization, *rare) = slots  # fmt: skip
+        if self._unmask is not None:
+            callid = self._unmask(callid)
         reason = diversion = callid_aleg = rtp_stat = originator_ip = custom1 = custom2 = custom3 = ""
         originator_port = 0
         if rare != self._nothing_rare or self._configured_usual:

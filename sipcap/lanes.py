@@ -10,7 +10,8 @@ from sipcap.batching import Batcher
 from sipcap.errors import Unwritten
 from sipcap.record import Record
 from sipcap.recovering import Part
-from sipcap.routing import Router
+from sipcap.routes import Routes
+from sipcap.routing import Router, expand
 from sipcap.sinks.base import Row
 from sipcap.throttle import Throttle
 
@@ -31,10 +32,21 @@ class Lanes:
     Args:
         own: for all records that name no other mode.
         others: makes the lane of another mode when the first record names it; None = names do not count.
+        routes: where records go that name neither mode nor table themselves; None = to ``own``.
+        switch: tells of a mode, by its name, whether it is switched on; what is for one that is off counts as
+            ``filtered{capture_off}``. None = all are on.
     """
 
-    def __init__(self, own: Lane, others: Mapping[str, Callable[[], Lane]] | None = None) -> None:
+    def __init__(
+        self,
+        own: Lane,
+        others: Mapping[str, Callable[[], Lane]] | None = None,
+        routes: Routes | None = None,
+        switch: Callable[[str], bool] | None = None,
+    ) -> None:
         self._own = own
+        self._routes = routes if routes is not None and routes.routes else None
+        self._switch = switch
         self._own_table_of, self._add_own = own.router.table_of, own.batcher.add
         self._others = others
         self._lanes = {own.mode: own}
@@ -54,20 +66,37 @@ class Lanes:
     def add(self, record: Record, unknown: dict[str, Any], length: int = 0) -> None:
         """Add a record where it belongs.
 
-        A dead letter goes to the mode and table that it was meant for (design 1.10): ``_mode`` and ``_table``. A table
-        is not looked at where the schema has fixed ones. ``length`` is that of the text it was read from.
+        A dead letter goes to the mode and table that it was meant for (design 1.10): ``_mode`` and ``_table``; what a
+        hook has decided travels in the same way. A table is not looked at where the schema has fixed ones. ``length``
+        is that of the text it was read from.
         """
-        if not unknown:
+        if not unknown and self._routes is None and self._switch is None:
             self._add_own(self._own_table_of(record), Row(record, unknown), length)
             return
-        lane, table = self._own, ""
-        unknown.pop("_error", None)
-        mode, meant = unknown.pop("_mode", None), unknown.pop("_table", None)
-        if isinstance(mode, str) and self._others is not None:
-            lane = self._lanes.get(mode) or self._enter(mode, self._others)
-        if isinstance(meant, str) and not lane.router.is_fixed:
-            table = meant
-        lane.batcher.add(table or lane.router.table_of(record), Row(record, unknown), length)
+        lane, table = self._place(record, unknown)
+        if self._switch is not None and not self._switch(lane.mode):
+            lane.batcher.counters.filtered["capture_off"] += 1
+            return
+        if lane.router.is_fixed or not table:
+            table = lane.router.table_of(record)
+        lane.batcher.add(table, Row(record, unknown), length)
+
+    def _place(self, record: Record, unknown: dict[str, Any]) -> tuple[Lane, str]:
+        """The lane and the table of a record; "" = the one that the lane chooses."""
+        mode = meant = None
+        if unknown:
+            unknown.pop("_error", None)
+            mode, meant = unknown.pop("_mode", None), unknown.pop("_table", None)
+        table = meant if isinstance(meant, str) else ""
+        if not isinstance(mode, str) and not table and self._routes is not None:
+            route = self._routes.match(record)
+            if route is not None:
+                mode, table = route.capture_mode or None, route.table
+                if "%" in table:
+                    table = expand(table, record.micro_ts // 1_000_000)
+        if not isinstance(mode, str) or self._others is None:
+            return self._own, table
+        return self._lanes.get(mode) or self._enter(mode, self._others), table
 
     def _enter(self, mode: str, others: Mapping[str, Callable[[], Lane]]) -> Lane:
         if mode not in others:

@@ -11,11 +11,24 @@ from msgspec import UNSET
 
 from sipcap.errors import DecodeError, InputError
 from sipcap.limits import MAX_LINE_BYTES
-from sipcap.record import REPORT_COLUMNS, SIP_COLUMNS, VERSION, Record, ReportRecord, SipRecord, date_text
+from sipcap.record import (
+    REPORT_COLUMNS,
+    SIP_COLUMNS,
+    VERSION,
+    MarkedReport,
+    MarkedSip,
+    Record,
+    ReportRecord,
+    SipRecord,
+    date_text,
+    unmarked,
+)
 
 _encoder = msgspec.json.Encoder()
 _decode_sip = msgspec.json.Decoder(SipRecord).decode
 _decode_report = msgspec.json.Decoder(ReportRecord).decode
+_decode_marked_sip = msgspec.json.Decoder(MarkedSip).decode
+_decode_marked_report = msgspec.json.Decoder(MarkedReport).decode
 _decode_any = msgspec.json.Decoder().decode
 _BOM: Final = b"\xef\xbb\xbf"
 _REPORT_PREFIX: Final = b'{"v":1,"kind":"report",'
@@ -64,11 +77,16 @@ def decode_record(line: bytes, derive: Derive) -> tuple[Record, dict[str, Any]]:
         return _decode_sip(line), NO_KEYS
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
-    if line.startswith(_REPORT_PREFIX):
+    is_report = line.startswith(_REPORT_PREFIX)
+    if is_report:
         try:
             return _decode_report(line), NO_KEYS
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
+    try:
+        return unmarked(_decode_marked_report(line) if is_report else _decode_marked_sip(line))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
     return _decode_loosely(line, derive)  # other keys, or fewer, or no record at all
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import astuple
 
 VERSION: Final = 1
 SIP_COLUMNS: Final = (
@@ -157,10 +158,40 @@ class ReportRecord(Struct, gc=False, forbid_unknown_fields=True):
     original_ts_us: Int64 | UnsetType = UNSET
 
 
+_MARKS: Final = {"to_mode": "_mode", "to_table": "_table"}
+
+
+class MarkedSip(SipRecord, gc=False, forbid_unknown_fields=True, rename=_MARKS):
+    """A SipRecord that names the capture mode and the table that it is for."""
+
+    to_mode: str | UnsetType = UNSET
+    to_table: str | UnsetType = UNSET
+
+
+class MarkedReport(ReportRecord, gc=False, forbid_unknown_fields=True, rename=_MARKS):
+    """A ReportRecord that names the capture mode and the table that it is for."""
+
+    to_mode: str | UnsetType = UNSET
+    to_table: str | UnsetType = UNSET
+
+
 ENVELOPE_KEYS: Final = tuple(SipRecord.__struct_fields__[2 + len(SIP_COLUMNS) :])
 """Keys behind the columns, the same in both kinds of record; ``msg_b64`` is the first."""
 
 Record = SipRecord | ReportRecord
+
+
+def marked(record: Record, mode: str, table: str) -> Record:
+    """The record with the keys ``_mode`` and ``_table``, which say what a hook decided; "" leaves one out."""
+    values = (*astuple(record), mode or UNSET, table or UNSET)
+    return MarkedSip(*values) if isinstance(record, SipRecord) else MarkedReport(*values)
+
+
+def unmarked(record: MarkedSip | MarkedReport) -> tuple[Record, dict[str, Any]]:
+    """The record without its marks, and these as keys."""
+    *values, mode, table = astuple(record)
+    marks = {key: value for key, value in (("_mode", mode), ("_table", table)) if value is not UNSET}
+    return (SipRecord if isinstance(record, SipRecord) else ReportRecord)(*values), marks
 
 
 def message_bytes(record: Record) -> bytes:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 
 from sipcap.counters import Counters
 from sipcap.errors import Unwritten
-from sipcap.extract import Extractor
 from sipcap.outlet import Outlet
-from sipcap.pipeline import Encode, capture
+from sipcap.pipeline import Encode, ExtractOptions, capture
 from sipcap.sinks.hep import HepSink
 from sipcap.sinks.pacing import Pacer
-from sipcap.sources.pcap import PcapSource
+from sipcap.sources.replayed import ReplaySource
 from sipcap.stopping import Stop
 from sipcap.wire.message import Message
 
@@ -22,7 +21,7 @@ OnTick = Callable[[], None]
 class ReplayStop:
     """When a stopped replay ends: a file at once, a pipe at its end or when ``drain_s`` is over (design 1.1)."""
 
-    def __init__(self, stop: Stop, source: PcapSource, drain_s: float) -> None:
+    def __init__(self, stop: Stop, source: ReplaySource, drain_s: float) -> None:
         self._stop = stop
         self._source = source
         self._drain_s = drain_s
@@ -40,7 +39,7 @@ class ReplayStop:
 class Restamped:
     """A source whose messages carry the time at which they are handed on."""
 
-    def __init__(self, source: PcapSource) -> None:
+    def __init__(self, source: ReplaySource) -> None:
         self._source = source
         self.stats: Counters = source.stats
 
@@ -65,8 +64,8 @@ class Restamped:
 
 
 def replay_to_output(
-    source: PcapSource | Restamped,
-    extractor: Extractor,
+    source: ReplaySource | Restamped,
+    options: ExtractOptions,
     outlet: Outlet,
     encode: Encode,
     *,
@@ -78,7 +77,7 @@ def replay_to_output(
 
     Args:
         source: opened.
-        extractor: makes the records.
+        options: how records are made.
         outlet: started; closed when this returns.
         encode: records to lines.
         stopping: true ends it.
@@ -90,7 +89,7 @@ def replay_to_output(
         Unwritten: the output cannot be written, and not because its reader went away.
     """
     try:
-        capture(source, extractor, outlet, encode, stopping=stopping, on_tick=on_tick)
+        capture(source, options, outlet, encode, stopping=stopping, on_tick=on_tick)
     finally:
         source.close()
         outlet.close(close_s)
@@ -99,7 +98,7 @@ def replay_to_output(
 
 
 def replay_to_hep(
-    source: PcapSource, sink: HepSink, pacer: Pacer, *, stopping: Callable[[], bool], on_tick: OnTick
+    source: ReplaySource, sink: HepSink, pacer: Pacer, *, stopping: Callable[[], bool], on_tick: OnTick
 ) -> None:
     """Send the messages of all captures, each when it is due.
 
@@ -126,4 +125,4 @@ def replay_to_hep(
                 source.stop()
     finally:
         source.close()
-        sink.close()
+        sink.close(stopping)

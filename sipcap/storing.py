@@ -9,19 +9,25 @@ import stat
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from sipcap.counters import Counters
-from sipcap.errors import InputError, Unwritten
+from sipcap.errors import DecodeError, InputError, Unwritten
 from sipcap.extract import Extractor
 from sipcap.inlet import Inlet
 from sipcap.lanes import Lane, Lanes
 from sipcap.ndjson import BadLine, LineFramer, decode_record, derive_with
+from sipcap.record import Record
+from sipcap.routes import Routes
 from sipcap.spool import BadSegment, Segment
 from sipcap.throttle import Throttle
 from sipcap.wire.message import Message
 
 _LOGGER = logging.getLogger("sipcap")
 _TICK_S = 0.1
+Convert = Callable[[Record, dict[str, Any]], tuple[Record, dict[str, Any]]]
+"""Given a record and its unknown keys, what is stored in its place; DecodeError tells why it is rejected."""
+
 _SPOKEN_LINES = 20  # bad lines named one by one, before they are named at a bounded rate
 
 
@@ -34,6 +40,8 @@ class Store:
             never came to a batcher.
         strict: a bad line ends it.
         others: where records go that name another capture mode; see Lanes.
+        convert: what is made of each record before it goes anywhere; None = nothing.
+        routes, switch: see Lanes.
     """
 
     def __init__(
@@ -43,8 +51,12 @@ class Store:
         *,
         strict: bool = False,
         others: Mapping[str, Callable[[], Lane]] | None = None,
+        convert: Convert | None = None,
+        routes: Routes | None = None,
+        switch: Callable[[str], bool] | None = None,
     ) -> None:
-        self._lanes = Lanes(own, others)
+        self._lanes = Lanes(own, others, routes, switch)
+        self._convert = convert
         self._counters = counters
         self._strict = strict
         self._bad_lines = Throttle("%s")
@@ -137,6 +149,11 @@ class Store:
             self._counters.received += 1
             try:
                 record, unknown = decode_record(text, self._derive)
+                if self._convert is not None:
+                    record, unknown = self._convert(record, unknown)
+            except DecodeError as error:
+                self._counters.rejected[error.reason] += 1
+                continue
             except BadLine as error:
                 self._refuse(f"{name}:{number}: {error}" if text else f"{name}:{number}: line too long")
                 continue

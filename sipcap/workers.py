@@ -11,62 +11,26 @@ import gc
 import os
 import select
 import signal
-import struct
 import time
 from collections.abc import Callable
-from mmap import mmap
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from sipcap.counters import Counters
 from sipcap.errors import CannotStart
+from sipcap.shared import SharedPage
 
 _PAGE_BYTES: Final = 16_384
-_NUMBER: Final = struct.Struct("=Q")
-_LENGTH: Final = struct.Struct("=I")
-_HALF_BYTES: Final = (_PAGE_BYTES - _NUMBER.size) // 2
 
 
-class SharedCounters:
-    """Counters of one process, to be read by another one.
-
-    Two halves are written in turn, and then the number of the writing, which tells the whole one: a writer
-    that is killed leaves the previous values, and a reader notices that it was overtaken.
-    """
+class SharedCounters(SharedPage):
+    """Counters of one process, to be read by another one."""
 
     def __init__(self) -> None:
-        self._page = mmap(-1, _PAGE_BYTES)
+        super().__init__(_PAGE_BYTES)
 
     def publish(self, counters: Counters) -> None:
         """Write the values as they are now."""
-        data = msgspec.json.encode(counters.as_dict())
-        if len(data) > _HALF_BYTES - _LENGTH.size:
-            return  # more reasons than there are tokens: cannot be
-        number = self._number() + 1
-        begin = _begin_of(number)
-        _LENGTH.pack_into(self._page, begin, len(data))
-        begin += _LENGTH.size
-        self._page[begin : begin + len(data)] = data
-        _NUMBER.pack_into(self._page, 0, number)
-
-    def read(self) -> dict[str, Any]:
-        """The values that were published last; empty if none were."""
-        while number := self._number():
-            begin = _begin_of(number)
-            half = self._page[begin : begin + _HALF_BYTES]
-            if number == self._number():
-                (size,) = _LENGTH.unpack_from(half)
-                values: dict[str, Any] = msgspec.json.decode(half[_LENGTH.size : _LENGTH.size + size])
-                return values
-        return {}
-
-    def _number(self) -> int:
-        return int(_NUMBER.unpack_from(self._page)[0])
-
-
-def _begin_of(number: int) -> int:
-    return _NUMBER.size + number % 2 * _HALF_BYTES
+        self.write(counters.as_dict())  # they fit: there are no more reasons than tokens
 
 
 class Workers:

@@ -24,7 +24,7 @@ TIMEOUT_S = 30.0
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a child process sees: no colours asked for, no options from outside, UTC, 100 columns."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SIPCAP_")}
-    for name in ("NO_COLOR", "FORCE_COLOR"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "XDG_RUNTIME_DIR", "STATE_DIRECTORY"):
         kept.pop(name, None)
     fixed = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "TZ": "UTC", "COLUMNS": "100", "TERM": "xterm"}
     return {**kept, **fixed, **(changes or {})}
@@ -57,7 +57,7 @@ def run_sipcap(
         input=stdin,
         capture_output=True,
         cwd=folder,
-        env=environment(env),
+        env=environment({"XDG_STATE_HOME": str(folder / ".state"), **(env or {})}),
         timeout=timeout_s,
         check=False,
     )

@@ -14,6 +14,7 @@ from sipcap.counters import Counters
 PLAIN = (
     "received", "recovered", "stored", "reported", "dead_letter", "spooled", "pending", "kernel_dropped", "datagrams",
     "packets", "truncated", "sanitised", "clock_skew", "retries", "bytes",
+    "hook_calls", "hook_us", "forwarded", "forward_dropped",
 )  # fmt: skip
 BY_REASON = ("filtered", "rejected", "dropped")
 BESIDE = PLAIN[7:]

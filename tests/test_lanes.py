@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -12,6 +12,7 @@ from sipcap.batching import Batcher, BatchOptions
 from sipcap.counters import Counters
 from sipcap.errors import CannotStart, SinkError, Unwritten
 from sipcap.lanes import Lane, Lanes
+from sipcap.routes import Routes, make_route
 from sipcap.routing import Router
 from sipcap.sinks.base import Adjusted, Row, Sink
 from sipcap.sinks.deferred import DeferredSink
@@ -23,24 +24,32 @@ from tests.support.sinks import Away, MemorySink
 class Bench:
     """Three capture modes over sinks in memory; the first is for all records that name no other."""
 
-    def __init__(self, *, honours: bool = True, schema: str = "sipcapture", interval_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        *,
+        honours: bool = True,
+        schema: str = "sipcapture",
+        interval_s: float = 60.0,
+        routes: Routes | None = None,
+        switch: Callable[[str], bool] | None = None,
+    ) -> None:
         self.counters = Counters()
         self.sinks = {name: MemorySink() for name in ("own", "m1", "m2")}
         self.made: list[str] = []
         self._interval_s = interval_s
         self._schema = schema
         others = {name: partial(self._lane, name) for name in ("m1", "m2")}
-        self.lanes = Lanes(self._lane("own"), others if honours else None)
+        self.lanes = Lanes(self._lane("own"), others if honours else None, routes, switch)
 
     def _lane(self, name: str) -> Lane:
         self.made.append(name)
         batcher = Batcher(self.sinks[name], BatchOptions(size=4, interval_s=self._interval_s), self.counters)
         return Lane(name, Router(schema=self._schema), batcher)
 
-    def add(self, number: int, **marks: object) -> None:
+    def add(self, number: int, *, method: str = "OTHER", cseq: str = "", **marks: object) -> None:
         """Add a record with these marks."""
         self.counters.received += 1
-        self.lanes.add(sip_record(number), dict(marks))
+        self.lanes.add(sip_record(number, method=method, cseq=cseq), dict(marks))
 
     def numbers(self, name: str, table: str = "sip_capture") -> list[int]:
         """What is stored in a mode's table."""
@@ -156,3 +165,69 @@ def test_deferred_sink_that_cannot_connect_is_a_database_that_is_away() -> None:
         sink.write("1", {})
     assert caught.value.transient
     sink.close()
+
+
+ROUTES = Routes([
+    make_route("registrations", {"methods": "REGISTER", "table": "reg_%Y%m%d", "capture_mode": "m1"}),
+    make_route("byes", {"methods": "BYE", "capture_mode": "m2"}),
+    make_route("options", {"methods": "OPTIONS", "table": "opt"}),
+    make_route("gone", {"methods": "INFO", "capture_mode": "gone", "table": "info"}),
+])  # fmt: skip
+
+
+def test_routes_send_records_to_modes_and_tables() -> None:
+    """A table is one for the time of the message; a mode alone has its own table; no match is the default mode."""
+    bench = Bench(routes=ROUTES)
+    for number, method in enumerate(["REGISTER", "BYE", "OPTIONS", "INVITE", "INFO"]):
+        bench.add(number, method=method)
+    bench.lanes.flush()
+    assert bench.numbers("m1", "reg_20231114") == [0]
+    assert bench.numbers("m2") == [1]
+    assert (bench.numbers("own", "opt"), bench.numbers("own"), bench.numbers("own", "info")) == ([2], [3], [4])
+    assert bench.counters.imbalance() == 0
+
+
+def test_routes_do_not_count_for_a_record_that_names_its_place() -> None:
+    """What a hook or a dead letter says comes first, also if it names one of the two only."""
+    bench = Bench(routes=ROUTES)
+    bench.add(0, _table="mine", method="REGISTER")
+    bench.add(1, _mode="m2", method="REGISTER")
+    bench.add(2, _mode="own", _table="both", method="REGISTER")
+    bench.add(3, _error="why", method="REGISTER")
+    bench.lanes.flush()
+    assert (bench.numbers("own", "mine"), bench.numbers("m2"), bench.numbers("own", "both")) == ([0], [1], [2])
+    assert bench.numbers("m1", "reg_20231114") == [3]
+
+
+def test_routes_where_there_is_one_database_choose_tables() -> None:
+    """Whoever names the database on the command line means it; the tables still count."""
+    bench = Bench(honours=False, routes=ROUTES)
+    bench.add(0, method="REGISTER")
+    bench.lanes.flush()
+    assert (bench.numbers("own", "reg_20231114"), bench.made) == ([0], ["own"])
+
+
+def test_routes_where_tables_are_fixed_choose_the_mode_only() -> None:
+    """HOMER 7's readers know its tables by name."""
+    bench = Bench(schema="homer7", routes=ROUTES)
+    bench.add(0, method="REGISTER", cseq="1 REGISTER")
+    bench.lanes.flush()
+    assert bench.numbers("m1", "hep_proto_1_registration") == [0]
+
+
+def test_switch_keeps_back_what_is_for_a_mode_that_is_off() -> None:
+    """Each mode has its own switch, asked for each record; what is kept back is counted."""
+    off: set[str] = {"m1"}
+    bench = Bench(routes=ROUTES, switch=lambda mode: mode not in off)
+    for number in range(4):
+        bench.add(number, method="REGISTER")
+        bench.add(10 + number, method="INVITE")
+        off ^= {"m1"} if number == 1 else set()
+    off |= {"own"}
+    bench.add(20, method="INVITE")
+    bench.add(21, _mode="own")
+    bench.lanes.flush()
+    assert bench.numbers("m1", "reg_20231114") == [2, 3]
+    assert bench.numbers("own") == [10, 11, 12, 13]
+    assert bench.counters.filtered == {"capture_off": 4}
+    assert bench.counters.imbalance() == 0

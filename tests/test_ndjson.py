@@ -15,7 +15,7 @@ from msgspec import UNSET
 from sipcap.errors import DecodeError, InputError
 from sipcap.extract import Extractor
 from sipcap.ndjson import BadLine, decode_record, derive_with, encode_records
-from sipcap.record import ENVELOPE_KEYS, REPORT_COLUMNS, SIP_COLUMNS, Record, SipRecord, message_bytes
+from sipcap.record import ENVELOPE_KEYS, REPORT_COLUMNS, SIP_COLUMNS, Record, SipRecord, marked, message_bytes
 from sipcap.wire.message import Message
 from tests.support.messages import BASE_TS_US, sip
 from tests.support.records import INTEGERS, line_of, records, report_record, sip_record
@@ -283,3 +283,19 @@ def test_derive_extractor_refusing_gives_nothing() -> None:
         raise DecodeError("not_sip")
 
     assert derive_with(refuse)({"msg": "x"}) == {}
+
+
+@given(records, st.text(st.characters(exclude_categories=["Cs"]), max_size=9), st.sampled_from(["", "t_2023"]))
+def test_marks_of_a_hook_travel_beside_the_record(record: Record, mode: str, table: str) -> None:
+    """The record comes back as it was, its marks as keys that are not its own."""
+    read, unknown = decode_record(encode_records([marked(record, mode, table)]).rstrip(), lambda _known: {})
+    assert (read, type(read)) == (record, type(record))
+    assert unknown == {key: value for key, value in (("_mode", mode), ("_table", table)) if value}
+
+
+def test_marks_are_read_beside_other_keys_too() -> None:
+    """A filter that adds a key takes none away."""
+    line = line_of(sip_record(1), _table="t", site="x", _mode="m", _error="why")
+    assert decode_record(line, lambda _known: {}) == (
+        sip_record(1), {"_table": "t", "site": "x", "_mode": "m", "_error": "why"},
+    )  # fmt: skip

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from sipcap import outlet as outlet_module
 from sipcap.counters import Counters
+from sipcap.hooks import Hook
 from sipcap.ndjson import encode_records
 from sipcap.outlet import LocalTurnstile, Outlet
 from sipcap.pipeline import ExtractOptions, capture, extract, lines_of
+from sipcap.routes import Routes, make_route
+from sipcap.sources.hep_gate import HepGate
 from sipcap.wire.message import Message
-from tests.support.messages import BASE_TS_US, sip, sip_message
+from sipcap.wire.topoh import CallIdMask
+from tests.support.messages import BASE_TS_US, chunk, hep3_with, sip, sip_message
+from tests.support.topoh import masked
 
 PATIENCE_S = 20.0
 
@@ -98,7 +105,7 @@ def run(source: ListSource, pipe: Pipe, *, stopping: Callable[[], bool] = lambda
     """Capture with the default extraction."""
     on_tick = options.get("on_tick")
     assert on_tick is None or callable(on_tick)
-    capture(source, ExtractOptions().extractor(), pipe.outlet, encode_records, stopping=stopping, on_tick=on_tick)
+    capture(source, ExtractOptions(), pipe.outlet, encode_records, stopping=stopping, on_tick=on_tick)
 
 
 @pytest.fixture
@@ -252,3 +259,77 @@ def test_capture_asked_to_stop_lets_the_source_finish() -> None:
     reader.join(PATIENCE_S)
     pipe.close()
     assert pipe.data.count(b"\n") == 2
+
+
+def captured(
+    messages: list[list[Message]], options: ExtractOptions, **more: Any
+) -> tuple[list[dict[str, Any]], Counters]:
+    """The lines of a capture with these options, and its counters."""
+    source = ListSource(messages)
+    pipe = Pipe(source.stats)
+    reader = pipe.read_in_background()
+    capture(source, options, pipe.outlet, encode_records, stopping=lambda: False, **more)
+    pipe.finish()
+    reader.join(PATIENCE_S)
+    pipe.close()
+    assert source.stats.imbalance() == 0
+    return [msgspec.json.decode(line) for line in pipe.data.splitlines()], source.stats
+
+
+def test_capture_that_is_off_counts_what_passes_and_asks_no_hook() -> None:
+    """Nothing is stored, forwarded or hooked while it is off, and all of it is counted; then it goes on."""
+    asked: list[bytes] = []
+    answers = iter([False, False, True, False])
+    options = ExtractOptions(hook=Hook("h", lambda request: asked.append(request.message)))
+    batches = [[message(0), message(1, b"junk")], [], [message(2)], [message(3)]]
+    lines, counters = captured(batches, options, switch=lambda: next(answers))
+    assert [line["micro_ts"] - BASE_TS_US for line in lines] == [2]
+    assert len(asked) == 1
+    assert (counters.filtered, counters.stored) == ({"capture_off": 3}, 1)
+
+
+def test_capture_forwards_packets_as_they_came() -> None:
+    """What a route takes is sent on and stored too; what is off or no message is not sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as collector:
+        collector.bind(("127.0.0.1", 0))
+        collector.settimeout(PATIENCE_S)
+        endpoint = f"udp:127.0.0.1:{collector.getsockname()[1]}"
+        routes = Routes([make_route("invites", {"methods": "INVITE", "forward": endpoint, "table": "t"})])
+        packet = hep3_with(sip(), chunk(33, b"\0\7"))
+        datagrams = [packet, hep3_with(sip("BYE")), hep3_with(b"junk"), packet + b"x"]
+        batches = [HepGate(Counters()).decode(datagrams)]
+        lines, counters = captured(batches, ExtractOptions(routes=routes))
+        assert [collector.recv(65_535) for _ in range(2)] == [packet, packet + b"x"]
+    assert [line["method"] for line in lines] == ["INVITE", "BYE", "INVITE"]
+    assert "_table" not in lines[0]  # where it is stored is for the storing stage to say
+    assert (counters.forwarded, counters.forward_dropped, counters.rejected) == (2, 0, {"not_sip": 1})
+
+
+def test_capture_gives_what_is_too_old_the_time_of_arrival() -> None:
+    """--max-age: the sender's time stays in the envelope; what is young enough, or has no time, is left alone."""
+    now_us = time.time_ns() // 1_000
+    young, old, timeless = message(0), message(1), message(2)
+    young.ts_us, old.ts_us, timeless.ts_us = now_us - 5_000_000, now_us - 120_000_000, 0
+    old.extra = {"vlan": 5}
+    lines, counters = captured([[young, old, timeless]], ExtractOptions(max_age_s=60.0))
+    assert lines[0]["micro_ts"] == now_us - 5_000_000
+    assert now_us <= lines[1]["micro_ts"] <= time.time_ns() // 1_000
+    assert (lines[1]["original_ts_us"], lines[1]["vlan"]) == (now_us - 120_000_000, 5)
+    assert all("original_ts_us" not in lines[number] for number in (0, 2))
+    assert counters.clock_skew == 1
+
+
+def test_capture_believes_old_times_without_a_limit() -> None:
+    """A sender that comes back after a week has a week to tell."""
+    lines, counters = captured([[message(0)]], ExtractOptions())
+    assert (lines[0]["micro_ts"], counters.clock_skew) == (BASE_TS_US, 0)
+
+
+def test_capture_unmasks_call_ids() -> None:
+    """Callid and its fall-back are plain, msg keeps the mask; a correlation id that was sent stays."""
+    first, second = (message(number, sip(headers={"Call-ID": masked(b"abc123@host")})) for number in range(2))
+    second.correlation_id = "sent"
+    lines, _ = captured([[first, second]], ExtractOptions(topoh=CallIdMask()))
+    assert [line["callid"] for line in lines] == ["abc123@host"] * 2
+    assert [line["correlation_id"] for line in lines] == ["abc123@host", "sent"]
+    assert all("Call-ID: !!:3ReBM.VlPSr5NwP*\r\n" in line["msg"] for line in lines)

@@ -14,15 +14,18 @@ from sipcap import limits
 from tests.conftest import ROOT
 
 LAYERS = (
-    ("__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch"),
+    (
+        "__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch",
+        "latency", "shared",
+    ),
     ("wire",),
-    ("record", "extract", "ndjson", "schemas"),
+    ("record", "extract", "ndjson", "schemas", "activity"),
     (
         "sources", "sinks", "routing", "modes", "config", "batching", "writing", "backlog", "deadletter", "spool",
-        "recovering", "outlet", "inlet", "workers",
+        "recovering", "outlet", "inlet", "workers", "routes", "hooks", "hook_runner", "forwarding", "reporting",
     ),
     ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
-    ("upkeep", "calls", "service"),
+    ("upkeep", "calls", "service", "exporting"),
     ("cli",),
     ("devtools", "__main__"),
 )  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipcap import workers as workers_module
+from sipcap import shared as shared_module
 from sipcap.counters import Counters
 from sipcap.errors import CannotStart
 from sipcap.workers import SharedCounters, Workers
@@ -72,7 +72,7 @@ def test_page_takes_values_up_to_its_size_without_touching_the_others() -> None:
         before = page._number()
         page.publish(counters)
         if page._number() != before:  # a half-written one is not seen, and the whole one is not damaged by it
-            workers_module._NUMBER.pack_into(page._page, 0, before)
+            shared_module._NUMBER.pack_into(page._page, 0, before)
         assert page.read()["received"] == 2
 
 

@@ -7,7 +7,10 @@ import logging
 import os
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 LOGGER = logging.getLogger("sipcap")
 
@@ -87,3 +90,10 @@ def report_error(text: str) -> None:
     if not LOGGER.handlers:
         set_up(0, "auto", "text")
     LOGGER.error("%s", text)
+
+
+def safe_text(text: str, style: str = "") -> Text:
+    """Captured text for Rich: harmless, and no markup."""
+    from rich.text import Text  # noqa: PLC0415  # Rich takes a tenth of a second that pipes do not pay for
+
+    return Text(escape_controls(text), style=style, no_wrap=True, overflow="ellipsis")

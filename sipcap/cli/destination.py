@@ -40,11 +40,20 @@ class ModeType(click.ParamType[CaptureMode | str]):
 
 
 # These have no default of Click's: whether one of them was given decides if it wins over a capture mode.
+db_url_option = click.option(
+    "--db-url", type=SecretType(), metavar="URL|@FILE", envvar=["SIPCAP_STORE_DB_URL", "SIPCAP_DB_URL"],
+    help=f"The database.  [default: {DEFAULT_URL}]",
+)  # fmt: skip
+schema_option = click.option(
+    "--schema", type=click.Choice(SCHEMAS),
+    help="Columns and tables: the module's; the same in HOMER 5's tables by method and day; or HOMER 7's.  "
+         f"[default: {SIPCAPTURE}]",
+)  # fmt: skip
+create_option = click.option(
+    "--create/--no-create", default=True, show_default=True, help="Create tables that are missing."
+)
 destination_options = options_bundle(
-    click.option(
-        "--db-url", type=SecretType(), metavar="URL|@FILE", envvar=["SIPCAP_STORE_DB_URL", "SIPCAP_DB_URL"],
-        help=f"The database.  [default: {DEFAULT_URL}]",
-    ),
+    db_url_option,
     click.option(
         "--table", "tables", multiple=True, metavar="PATTERN[|PATTERN]",
         help="Tables for SIP, strftime in UTC of the message's time; repeatable.  "
@@ -62,12 +71,8 @@ destination_options = options_bundle(
         "--hash-source", type=click.Choice(HASH_SOURCES, case_sensitive=False),
         help="What --mt-mode hash looks at.  [default: call_id]",
     ),
-    click.option(
-        "--schema", type=click.Choice(SCHEMAS),
-        help="Columns and tables: the module's; the same in HOMER 5's tables by method and day; or HOMER 7's.  "
-             f"[default: {SIPCAPTURE}]",
-    ),
-    click.option("--create/--no-create", default=True, show_default=True, help="Create tables that are missing."),
+    schema_option,
+    create_option,
 )  # fmt: skip
 """Where records are stored; read by ``destination_of``."""
 

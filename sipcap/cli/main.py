@@ -21,8 +21,13 @@ COMMANDS = {
     "listen": "live capture: HEP to NDJSON",
     "replay": "captures to HEP or NDJSON",
     "store": "NDJSON to a database",
+    "report": "the module's report_capture([table],[cid],[data])",
     "run": "the service: receive HEP and store it",
+    "status": "is capture on? switch it; the state of a running service",
+    "top": "a running service, live",
+    "config": "configuration files: check, show, from-kamailio",
     "search": "database to NDJSON",
+    "export": "NDJSON to a capture file, HEP or text",
     "tables": "upkeep of tables: list, create, rotate, drop, plan",
     "float2int": "the module's float2int(fval, ival)",
 }

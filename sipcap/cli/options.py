@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +14,17 @@ import click
 from sipcap.cli.common import Env, common_options
 from sipcap.cli.console import wants_color
 from sipcap.endpoint import Endpoint, parse_endpoint
-from sipcap.limits import DRAIN_TIMEOUT_S
+from sipcap.hooks import load_hook
+from sipcap.limits import DRAIN_TIMEOUT_S, HOOK_TIMEOUT_S
 from sipcap.ndjson import encode_records
 from sipcap.pipeline import Encode, ExtractOptions
 from sipcap.record import Record
 from sipcap.sources.addresses import Network, parse_networks
+from sipcap.wire.topoh import DEFAULT_KEY, DEFAULT_PREFIX, CallIdMask
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+_LOGGER = logging.getLogger("sipcap")
 _MAX_SECRET_BYTES: Final = 65_536
 _LONGEST_S: Final = 100 * 365 * 86_400.0
 
@@ -98,6 +102,14 @@ class SecondsType(click.ParamType[float]):
         return min(seconds, _LONGEST_S)
 
 
+class TimeoutType(SecondsType):
+    """A time span in seconds, above 0."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the number."""
+        return super().convert(value, param, ctx) or self.fail(f"{value!r} is no time", param, ctx)
+
+
 def options_bundle(*options: Decorator) -> Decorator:
     """Several options as one decorator, in the order in which they stand in the help."""
 
@@ -125,8 +137,32 @@ extract_options = options_bundle(
         "--no-capture-bad-msgs", "capture_bad_msgs", is_flag=True, callback=lambda _ctx, _param, value: not value,
         help="Reject SIP that lacks Via, From, To, Call-ID or CSeq instead of storing what can be read.",
     ),
+    click.option(
+        "--topoh-unmask", is_flag=True, help="Take the mask of Kamailio's topoh off Call-IDs; msg keeps what was sent."
+    ),
+    click.option(
+        "--topoh-key", type=KeyType(), metavar="KEY|@FILE", help="mask_key of topoh.  [default: topoh's own]"
+    ),
+    click.option(
+        "--topoh-prefix", metavar="TEXT", help=f"callid_prefix of topoh.  [default: {DEFAULT_PREFIX}]"
+    ),
+    click.option(
+        "--hook", metavar="MODULE:CALLABLE|FILE.py:CALLABLE",
+        help="Ask this Python callable about each SIP message: 1 or None go on, 0 drops it, a Route says where to.",
+    ),
+    click.option(
+        "--hook-timeout", type=TimeoutType(), default=HOOK_TIMEOUT_S, show_default=True, metavar="SECONDS",
+        help="How long the hook may take for one message, which is dropped if it takes longer.",
+    ),
+    click.option("--nonsip-hook", is_flag=True, help="Ask the hook about HEP that is not SIP, too."),
 )  # fmt: skip
 """How messages become records; read by ``extract_options_of``."""
+
+age_option = click.option(
+    "--max-age", type=TimeoutType(), metavar="SECONDS",
+    help="Give what is older when it arrives the time of its arrival; original_ts_us keeps its own.  [default: off]",
+)  # fmt: skip
+"""For live input; read by ``extract_options_of``."""
 
 format_option = click.option(
     "--format", "output_format", type=click.Choice(["auto", "json", "line"]), default="auto", show_default=True,
@@ -139,10 +175,11 @@ drain_option = click.option(
 
 
 def extract_options_of(options: Mapping[str, Any]) -> ExtractOptions:
-    """Make the ExtractOptions that ``extract_options`` describes.
+    """Make the ExtractOptions that ``extract_options``, and ``age_option`` if the command has it, describe.
 
     Raises:
         click.BadParameter: more than three custom headers.
+        CannotStart: the hook cannot be loaded.
     """
     defaults = ExtractOptions().custom_headers
     custom_headers: tuple[str, ...] = options["custom_headers"]
@@ -153,6 +190,25 @@ def extract_options_of(options: Mapping[str, Any]) -> ExtractOptions:
         tuple(name.strip() for name in options["callid_aleg_header"].split(";") if name.strip()),
         (*custom_headers, *defaults[len(custom_headers) :]),
         options["capture_bad_msgs"],
+        None if options["hook"] is None else load_hook(options["hook"]),
+        options["hook_timeout"],
+        options["nonsip_hook"],
+        _topoh_of(options),
+        options.get("max_age"),
+    )
+
+
+def _topoh_of(options: Mapping[str, Any]) -> CallIdMask | None:
+    key: str | None = options["topoh_key"]
+    prefix: str | None = options["topoh_prefix"]
+    if not options["topoh_unmask"]:
+        for name in ("topoh_key", "topoh_prefix"):
+            if options[name] is not None:
+                _LOGGER.warning("--%s has no effect without --topoh-unmask", name.replace("_", "-"))
+        return None
+    return CallIdMask(
+        DEFAULT_KEY if key is None else os.fsencode(key),
+        DEFAULT_PREFIX if prefix is None else os.fsencode(prefix).decode(errors="replace"),
     )
 
 
@@ -171,6 +227,7 @@ def encoder_for(output_format: str) -> Encode:
 
 
 __all__ = [
-    "EndpointType", "KeyType", "NetworkType", "SecondsType", "SecretType", "common_options", "drain_option",
-    "encoder_for", "extract_options", "extract_options_of", "format_option", "options_bundle",
+    "EndpointType", "KeyType", "NetworkType", "SecondsType", "SecretType", "TimeoutType", "age_option",
+    "common_options", "drain_option", "encoder_for", "extract_options", "extract_options_of", "format_option",
+    "options_bundle",
 ]  # fmt: skip

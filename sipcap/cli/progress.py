@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 from sipcap.cli.common import Env
 from sipcap.cli.console import wants_color
-from sipcap.sources.pcap import PcapSource
+from sipcap.sources.replayed import ReplaySource
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _INTERVAL_S: Final = 0.1
-_RECORD_BYTES: Final = 16
-"""A packet's header in a pcap file; pcapng needs somewhat more."""
 
 
 class ReplayProgress:
@@ -32,7 +30,7 @@ class ReplayProgress:
         shown: False if lines go to the same terminal.
     """
 
-    def __init__(self, source: PcapSource, paths: tuple[str, ...], loops: int, *, shown: bool) -> None:
+    def __init__(self, source: ReplaySource, paths: tuple[str, ...], loops: int, *, shown: bool) -> None:
         self._source = source
         self._shown = shown and sys.stderr.isatty() and Env.current().verbosity >= 0
         self._total = _total_bytes(paths, loops)
@@ -73,10 +71,7 @@ class ReplayProgress:
             return
         self._next_s = now_s + _INTERVAL_S
         stats = self._source.stats
-        done = stats.bytes + _RECORD_BYTES * stats.packets
-        if self._total is not None:
-            done = min(done, self._total)
-        self._bar.update(self._task, completed=done, received=stats.received, packets=stats.packets)
+        self._bar.update(self._task, completed=self._source.used_bytes, received=stats.received, packets=stats.packets)
         self._bar.refresh()
 
     def __exit__(

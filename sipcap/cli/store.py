@@ -29,7 +29,7 @@ from sipcap.sinks.base import Sink
 from sipcap.sinks.deferred import DeferredSink
 from sipcap.spool import Spool, SpoolPlace, segment_of
 from sipcap.stopping import Stop
-from sipcap.storing import Store
+from sipcap.storing import Convert, Store
 
 _LOGGER = logging.getLogger("sipcap")
 
@@ -56,8 +56,7 @@ class _SizeType(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-sink_options = options_bundle(
-    destination_options,
+batch_options = options_bundle(
     click.option(
         "--batch-size", type=click.IntRange(1, 100_000), default=2_000, show_default=True, metavar="N",
         help="Records in one transaction.",
@@ -79,6 +78,9 @@ sink_options = options_bundle(
         help="What --spool takes of the disk at most.",
     ),
 )  # fmt: skip
+"""How records are stored, and what happens to those that are not."""
+
+sink_options = options_bundle(destination_options, batch_options)
 """Where and how records are stored."""
 
 
@@ -153,12 +155,24 @@ def command(**options: Any) -> int:
     Records of kind sip go to --table, records of kind report to the tables of their HEP type. Missing tables
     are created. A batch of records is one transaction.
     """
+    return store_inputs(options, destination_of(options), options["files"] or ("-",))
+
+
+def store_inputs(
+    options: dict[str, Any], destination: Destination, names: Sequence[str], convert: Convert | None = None
+) -> int:
+    """Store all inputs, as ``batch_options`` and the options behind them say; returns the exit code.
+
+    Args:
+        options: of the command.
+        destination: where records go.
+        names: of the inputs, ``-`` is stdin.
+        convert: what is made of each record; see Store.
+    """
     stop = Stop()
     stop.install()
     counters = Counters()
-    destination = destination_of(options)
     dead_letters = DeadLetterFile(options["dead_letter"]) if options["dead_letter"] else None
-    names = options["files"] or ("-",)
     if dead_letters is not None:
         _check_inputs(names, dead_letters)
     drain = _Drain(stop, options["drain_timeout"])
@@ -178,7 +192,7 @@ def command(**options: Any) -> int:
 
         others = {name: partial(other_lane, name) for name in destination.others or ()}
         own = lane_of(destination, destination.connect())
-        store = Store(own, counters, strict=options["strict"], others=others or None)
+        store = Store(own, counters, strict=options["strict"], others=others or None, convert=convert)
         for name in [name for name in others if name in waiting and waiting[name].segments]:
             store.enter(name)
         whole = _store_files(store, names, drain, counters)
@@ -267,7 +281,7 @@ def _store_file(store: Store, name: str, drain: _Drain) -> bool:
 
 
 def batch_options_of(options: dict[str, Any], **more: Any) -> BatchOptions:
-    """Make the BatchOptions that ``sink_options``, and ``insert_options`` or *more*, describe."""
+    """Make the BatchOptions that ``batch_options``, and ``insert_options`` or *more*, describe."""
     if "insert_retries" in options:
         more |= {"retries": options["insert_retries"], "retry_timeout_s": options["insert_retry_timeout"]}
     more.setdefault("ahead", batches_ahead(options.get("insert_mode", INSERT_MODES[0])))
@@ -275,5 +289,5 @@ def batch_options_of(options: dict[str, Any], **more: Any) -> BatchOptions:
 
 
 def spool_of(options: dict[str, Any]) -> Spool | None:
-    """Open the spool that ``sink_options`` describe; None if there is none."""
+    """Open the spool that ``batch_options`` describe; None if there is none."""
     return Spool(options["spool"], options["spool_max"]) if options["spool"] else None

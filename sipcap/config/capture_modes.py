@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sipcap.config.ini import IniFile, Section, Value, read_ini
 from sipcap.config.keys import CAPTURE_MODE, MAIN, check_keys
+from sipcap.config.settings import Override
+from sipcap.config.values import secret
 from sipcap.errors import CannotStart
 from sipcap.modes import DEFAULT_MODE, MODE_KEYS, BadMode, CaptureMode, make_mode, nearest, parse_mode
 from sipcap.schemas import SCHEMAS
@@ -50,8 +53,21 @@ def read_modes(path: Path) -> ModesFile:
     """
     ini = read_ini(path)
     check_keys(ini)
+    return ModesFile(ini.path, modes_of(ini), _schema(ini, next(ini.of_kind(MAIN), Section(MAIN, 0))))
+
+
+def modes_of(ini: IniFile, overrides: Mapping[str, Override] | None = None) -> dict[str, CaptureMode]:
+    """The capture modes of a file whose keys are checked; the default one comes first.
+
+    Args:
+        ini: the file.
+        overrides: values of the default mode that win over the file's, as text.
+
+    Raises:
+        CannotStart: with file and line.
+    """
     main = next(ini.of_kind(MAIN), Section(MAIN, 0))
-    modes = {DEFAULT_MODE: _mode(ini, main, DEFAULT_MODE)}
+    modes = {DEFAULT_MODE: _mode(ini, main, DEFAULT_MODE, overrides or {})}
     lines = {DEFAULT_MODE: main.line}
     if "capture_mode" in main.values:
         for line, text in main.values["capture_mode"].lines:
@@ -59,7 +75,7 @@ def read_modes(path: Path) -> ModesFile:
                 _add(ini, line, _parsed(ini, line, text), modes, lines)
     for section in ini.of_kind(CAPTURE_MODE):
         _add(ini, section.line, _mode(ini, section, section.label), modes, lines)
-    return ModesFile(ini.path, modes, _schema(ini, main))
+    return modes
 
 
 def _add(ini: IniFile, line: int, mode: CaptureMode, modes: dict[str, CaptureMode], lines: dict[str, int]) -> None:
@@ -78,11 +94,19 @@ def _parsed(ini: IniFile, line: int, text: str) -> CaptureMode:
         raise ini.error(line, f"capture_mode: {error}") from None
 
 
-def _mode(ini: IniFile, section: Section, name: str) -> CaptureMode:
+def _mode(ini: IniFile, section: Section, name: str, overrides: Mapping[str, Override] | None = None) -> CaptureMode:
     values = {key: section.values[key].text for key in MODE_KEYS if key in section.values}
+    if values.get("db_url", "").startswith("@"):
+        try:
+            values["db_url"] = secret(values["db_url"])
+        except ValueError as error:
+            raise ini.error(section.values["db_url"].line, f"[{section.name}] db_url {error}") from None
+    more = {key: str(value) for key, (value, _) in (overrides or {}).items()}
     try:
-        return make_mode(name, values)
+        return make_mode(name, values | more)
     except BadMode as error:
+        if error.key in more and overrides is not None:
+            raise CannotStart(f"{overrides[error.key].origin}: {error}") from None
         line = section.values[error.key].line if error.key else section.line
         raise ini.error(line, f"[{section.name}] {error}") from None
 

@@ -1,41 +1,128 @@
-"""Which sections and keys may stand in a configuration file (design 1.7)."""
+"""Which sections and keys may stand in a configuration file, and what holds without them (design 1.7)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
+from sipcap.config import values
 from sipcap.config.ini import IniFile
+from sipcap.config.values import HIDDEN, Key, hidden, joined, or_nothing, switch_text
+from sipcap.limits import DEAD_LETTER_BYTES, DRAIN_TIMEOUT_S, HOOK_TIMEOUT_S, MAX_CHILDREN, RCVBUF_BYTES, SPOOL_BYTES
 from sipcap.modes import MODE_KEYS, nearest
 from sipcap.record import SIP_COLUMNS
+from sipcap.routes import ROUTE_KEYS
+from sipcap.routing import HASH_SOURCES, MT_MODES
+from sipcap.schemas import SCHEMAS, SIPCAPTURE
+from sipcap.sinks.registry import DEFAULT_URL
 
 MAIN: Final = "sipcap"
 CAPTURE_MODE: Final = "capture_mode"
+LISTEN: Final = "listen"
+ROUTE: Final = "route"
 
-_MODULE_PARAMETERS: Final = (
-    "db_url", "table_name", "mt_mode", "hash_source", "capture_mode", "capture_on", "capture_node", "hep_capture_on",
-    "nonsip_hook", "event_callback", "db_insert_mode", "insert_retries", "insert_retry_timeout", "callid_aleg_header",
-    "custom_field1_header", "custom_field2_header", "custom_field3_header", "capture_bad_msgs", "topoh_unmask",
-    "raw_ipip_capture_on", "raw_moni_capture_on", "raw_socket_listen", "raw_interface", "raw_sock_children",
-    "promiscuous_on", "raw_moni_bpf_on",
-)  # fmt: skip
-_RENAMED: Final = {"correlation_id": "correlation", "auth": "authorization"}  # these columns have other names there
-_COLUMN_PARAMETERS: Final = tuple(f"{_RENAMED.get(column, column)}_column" for column in SIP_COLUMNS)
-_FURTHER_KEYS: Final = (
-    "schema", "batch_size", "batch_interval", "spool", "spool_max", "dead_letter", "dead_letter_max", "hook_timeout",
-    "topoh_key", "topoh_prefix", "auth_key", "allow", "tls_cert", "tls_key", "tls_client_ca", "user", "control_socket",
-    "control_group", "binrpc_socket", "rpc_fifo", "metrics_listen", "drain_timeout", "max_age",
-)  # fmt: skip
+HEP: Final = "hep"
+IPIP: Final = "ipip"
+MIRROR: Final = "mirror"
+LISTEN_MODES: Final = (HEP, IPIP, MIRROR)
+DIRECTIONS: Final = ("in", "out", "both")
 
-SECTIONS: Final[Mapping[str, tuple[str, ...] | None]] = {
-    MAIN: (*_MODULE_PARAMETERS, *_COLUMN_PARAMETERS, *_FURTHER_KEYS),
-    CAPTURE_MODE: MODE_KEYS,
-    "listen": None,
-    "route": None,
+_PASSWORD: Final = re.compile(r"(//[^/@:]*:)[^/]*(@)|((?:password|passwd|pwd)=)[^&;]*", re.IGNORECASE)
+
+
+def url_text(url: Any) -> str:
+    """A database URL without its password."""
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[3]}{HIDDEN}{found[2] or ''}", str(url))
+
+
+_FLAG_OFF: Final = Key(values.flag, default=False, shown=switch_text)
+_FLAG_ON: Final = Key(values.flag, default=True, shown=switch_text)
+_NO_PATH: Final = Key(values.path, None, or_nothing())
+_CHILDREN: Final = Key(values.integer(1, MAX_CHILDREN), 1)
+_TLS: Final = dict.fromkeys(("tls_cert", "tls_key", "tls_client_ca"), _NO_PATH)
+_SENDERS: Final = {"auth_key": Key(values.secret, None, hidden), "allow": Key(values.networks, (), joined), **_TLS}
+
+# The module's parameters (spec 1.1), with its defaults and ranges; capture_bad_msgs alone is on (design 1.7).
+MODULE_KEYS: Final[Mapping[str, Key]] = {
+    "db_url": Key(values.secret, DEFAULT_URL, url_text),
+    "table_name": Key(values.name, "", lambda text: text or "by the schema"),
+    "mt_mode": Key(values.one_of(*MT_MODES), "rand"),
+    "hash_source": Key(values.one_of(*HASH_SOURCES), "call_id"),
+    "capture_mode": Key(values.text_value, "", url_text),
+    "capture_on": _FLAG_OFF,
+    "capture_node": Key(values.text_value, "homer01"),
+    "hep_capture_on": _FLAG_OFF,
+    "nonsip_hook": _FLAG_OFF,
+    "event_callback": Key(values.text_value, ""),
+    "db_insert_mode": Key(values.integer(0, 2), 0),
+    "insert_retries": Key(values.integer(0, 500), 0),
+    "insert_retry_timeout": Key(values.integer(0, 300), 60),
+    "callid_aleg_header": Key(values.header_names, ("X-CID",), ";".join),
+    "custom_field1_header": Key(values.text_value, "Mac"),
+    "custom_field2_header": Key(values.text_value, "IP"),
+    "custom_field3_header": Key(values.text_value, "Port"),
+    "capture_bad_msgs": _FLAG_ON,
+    "topoh_unmask": _FLAG_OFF,
+    "raw_ipip_capture_on": _FLAG_OFF,
+    "raw_moni_capture_on": _FLAG_OFF,
+    "raw_socket_listen": Key(values.host_and_ports, None, or_nothing()),
+    "raw_interface": Key(values.text_value, ""),
+    "raw_sock_children": _CHILDREN,
+    "promiscuous_on": _FLAG_OFF,
+    "raw_moni_bpf_on": _FLAG_OFF,
 }
-"""The keys of each kind of section; None = they are not looked at."""
 
-LABELLED: Final = frozenset({CAPTURE_MODE, "listen", "route"})
+_RENAMED: Final = {"correlation_id": "correlation", "auth": "authorization"}  # these columns have other names there
+COLUMN_KEYS: Final[Mapping[str, str]] = {f"{_RENAMED.get(column, column)}_column": column for column in SIP_COLUMNS}
+"""The module's parameter that renames a column, and the column."""
+
+FURTHER_KEYS: Final[Mapping[str, Key]] = {
+    "schema": Key(values.one_of(*SCHEMAS), SIPCAPTURE),
+    "batch_size": Key(values.integer(1, 100_000), 2_000),
+    "batch_interval": Key(values.seconds(0.01, 3_600), 0.5),
+    "spool": Key(values.folder_or_off, None, lambda place: "off" if place is False else str(place or "")),
+    "spool_max": Key(values.size, SPOOL_BYTES),
+    "dead_letter": _NO_PATH,
+    "dead_letter_max": Key(values.size, DEAD_LETTER_BYTES),
+    "hook_timeout": Key(values.seconds(0.1, 3_600), HOOK_TIMEOUT_S),
+    "topoh_key": Key(values.secret, None, hidden),
+    "topoh_prefix": Key(values.text_value, ""),
+    **_SENDERS,
+    "user": Key(values.name, None, or_nothing()),
+    "control_socket": _NO_PATH,
+    "control_group": Key(values.name, None, or_nothing()),
+    "binrpc_socket": _NO_PATH,
+    "rpc_fifo": _NO_PATH,
+    "metrics_listen": Key(values.name, None, or_nothing()),
+    "drain_timeout": Key(values.seconds(), DRAIN_TIMEOUT_S),
+    "max_age": Key(values.seconds_or_off, None, lambda age: "off" if age is None else str(age)),
+}
+
+MAIN_KEYS: Final[Mapping[str, Key]] = (
+    {**MODULE_KEYS} | {key: Key(values.column, column) for key, column in COLUMN_KEYS.items()} | {**FURTHER_KEYS}
+)
+
+LISTEN_KEYS: Final[Mapping[str, Key]] = {
+    "mode": Key(values.one_of(*LISTEN_MODES), HEP),
+    "listen": Key(values.text_value, ""),  # what it means depends on the mode
+    "iface": Key(values.text_value, ""),
+    "promisc": _FLAG_OFF,
+    "bpf": Key(values.text_value, ""),
+    "direction": Key(values.one_of(*DIRECTIONS), "both"),
+    "children": _CHILDREN,
+    "rcvbuf": Key(values.size_of(4_096, 2**31 - 2), RCVBUF_BYTES),
+    **_SENDERS,
+}
+SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    MAIN: tuple(MAIN_KEYS),
+    CAPTURE_MODE: MODE_KEYS,
+    LISTEN: tuple(LISTEN_KEYS),
+    ROUTE: ROUTE_KEYS,
+}
+"""The keys of each kind of section."""
+
+LABELLED: Final = frozenset({CAPTURE_MODE, LISTEN, ROUTE})
 """Sections that have a name behind a colon."""
 
 
@@ -55,5 +142,5 @@ def check_keys(ini: IniFile) -> None:
             raise ini.error(section.line, f"[{section.name}] is written {wanted}")
         keys = SECTIONS[section.kind]
         for key, value in section.values.items():
-            if keys is not None and key not in keys:
+            if key not in keys:
                 raise ini.error(value.line, f"unknown key {key} in [{section.name}]{nearest(key, keys)}")

@@ -14,7 +14,7 @@ class ReloadError(Exception):
 
 
 class Controller(Protocol):
-    """A running service. Every method returns at once and may be called from any thread."""
+    """A running service. Every method but ``reload`` returns at once, and all may be called from any thread."""
 
     def set_capture(self, mode: str | None, *, on: bool) -> None:
         """Switch capture on or off in every worker at once; ``mode`` is one capture mode, None is all of it.
@@ -33,8 +33,11 @@ class Controller(Protocol):
         """The whole state, as ``sipcap status --json`` shows it.
 
         Keys: ``version``, ``pid``, ``started_us``, ``enabled``, ``modes`` {name: bool}, ``counters`` (design 1.9, whole
-        service), ``listeners`` [{``name``, ``addresses``, ``workers`` [{``pid``, ``restarts``, ``counters``}]}],
-        ``stores`` [{``mode``, ``counters``, ``queue`` (records waiting), ``spool_bytes``, ``spool_records``,
-        ``database_up``}], ``activity`` (what ``Activity.as_dict`` gives, added up), ``latency``
-        {``batch_s``, ``database_s``: histograms}, ``errors`` [{``ts_us``, ``text``}], the latest last.
+        service), ``listeners`` [{``name``, ``addresses``, ``workers`` [{``pid`` (0 while it waits to be started again),
+        ``restarts``, ``counters``}]}], ``stores`` [{``mode``, ``counters``, ``requests`` and ``replies`` (what of
+        ``stored`` they are: the module's statistics), ``queue`` (records waiting), ``spool_bytes`` and
+        ``spool_records`` (None without a spool), ``spool_full``, ``database_up``}], ``activity`` (what
+        ``Activity.as_dict`` gives, added up), ``latency`` {``batch_s`` (from the first record of a batch to its
+        commit), ``database_s`` (the transaction alone): ``Histogram.as_dict``}, ``errors`` [{``ts_us``, ``text``}], the
+        latest last.
         """

@@ -1,4 +1,4 @@
-"""Messages as HEP to a collector, over UDP or TCP."""
+"""Messages as HEP to a collector, over UDP, TCP or TLS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sipcap.counters import Counters
 from sipcap.endpoint import Endpoint
@@ -17,14 +17,18 @@ from sipcap.errors import CannotStart
 from sipcap.wire.hep_encode import EncodeError, encode_hep
 from sipcap.wire.message import SIP_PAYLOAD, Message
 
-_LOGGER = logging.getLogger("sipcap")
-CONNECT_TIMEOUT_S: Final = 10.0
-RETRY_S: Final = 1.0
-"""A lost connection is tried again this often; what comes meanwhile is dropped and counted."""
+if TYPE_CHECKING:
+    import ssl
 
-_POLL_S: Final = 0.1
+    from sipcap.sinks.hep_stream import HepStream
+
+_LOGGER = logging.getLogger("sipcap")
+
 _LAST_ERROR_S: Final = 0.05
 """How long the answer to the last datagram is waited for: the collector may be a network away."""
+
+_DROPS: Final = frozenset({"refused", "unreachable", "disconnected", "stopped"})
+"""Why messages that HEP can carry are not sent; what it cannot carry is rejected."""
 
 DEFAULT_CAPTURE_ID: Final = 1
 """What siptrace sends if it is not told otherwise (spec 2.9)."""
@@ -35,11 +39,13 @@ class HepTarget:
     """Where messages go, and as what.
 
     Args:
-        endpoint: udp or tcp; one port, one host.
-        version: of HEP; tcp carries version 3 only.
+        endpoint: one port, one host; tcp and tls carry version 3 only.
+        version: of HEP.
         capture_id: for all messages; None = their own, 1 for those that came without HEP.
         auth_key: for all messages; None = their own, if any.
         now: the time of sending takes the place of the captured one.
+        compress: what does not fit goes out with its payload compressed (version 3).
+        tls: the context for tls endpoints.
     """
 
     endpoint: Endpoint
@@ -47,6 +53,8 @@ class HepTarget:
     capture_id: int | None = None
     auth_key: bytes | None = None
     now: bool = False
+    compress: bool = False
+    tls: ssl.SSLContext | None = None
 
 
 class HepSink:
@@ -54,69 +62,76 @@ class HepSink:
 
     ``stored`` and ``reported`` are SIP and other messages that the network took. What HEP cannot carry is
     ``rejected{reason}``; ``dropped{refused}`` are datagrams that nobody listens for, ``dropped{unreachable}``
-    those that the network refuses, ``dropped{disconnected}`` what came while there was no connection, and
-    ``dropped{stopped}`` what a full connection did not take before the stop.
+    those that the network refuses; ``dropped{disconnected}`` what could not be sent because there was no connection
+    for ``RECONNECT_S``, ``dropped{unconfirmed}`` what the other side had not confirmed at the end, and
+    ``dropped{stopped}`` what a full or lost connection did not take before the stop.
     """
 
     def __init__(self, target: HepTarget, counters: Counters) -> None:
         self._target = target
         self._counters = counters
-        self._is_stream = target.endpoint.protocol == "tcp"
+        self._stream: HepStream | None = None
+        if target.endpoint.protocol != "udp":
+            from sipcap.sinks.hep_stream import HepStream  # noqa: PLC0415  # it needs ssl, which takes its time
+
+            self._stream = HepStream(target.endpoint, target.tls, self._lose)
         self._socket: socket.socket | None = None
-        self._retry_s = 0.0
         self._last: Message | None = None
         self._told: set[str] = set()
 
     def open(self) -> None:
         """Resolve the name and connect; raises CannotStart."""
-        try:
-            self._socket = self._connect()
-        except OSError as error:
-            raise CannotStart(f"cannot send to {self._target.endpoint}: {error.strerror or error}") from None
-
-    def _connect(self) -> socket.socket:
+        if self._stream is not None:
+            self._stream.open()
+            return
         endpoint = self._target.endpoint
-        kind = socket.SOCK_STREAM if self._is_stream else socket.SOCK_DGRAM
-        family, _, _, _, address = socket.getaddrinfo(endpoint.host, endpoint.port, type=kind)[0]
-        made = socket.socket(family, kind)
         try:
-            made.settimeout(CONNECT_TIMEOUT_S)
-            made.connect(address)
-        except OSError:
-            made.close()
-            raise
-        if self._is_stream:
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made.settimeout(_POLL_S if self._is_stream else None)
-        return made
+            family, _, _, _, address = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)[0]
+            self._socket = socket.socket(family, socket.SOCK_DGRAM)
+            self._socket.connect(address)
+        except OSError as error:
+            raise CannotStart(f"cannot send to {endpoint}: {error.strerror or error}") from None
 
     def send(self, message: Message, gives_up: Callable[[], bool]) -> None:
         """Send one message and count what became of it.
 
         Args:
             message: its time and capture id may be replaced, as the target says.
-            gives_up: asked while a full connection makes us wait.
+            gives_up: asked while a full or lost connection makes us wait.
         """
-        target, counters = self._target, self._counters
+        target = self._target
         if target.now:
             message.ts_us = time.time_ns() // 1_000
         if target.capture_id is not None:
             message.capture_id = target.capture_id
         elif not message.hep_version:
             message.capture_id = DEFAULT_CAPTURE_ID
-        try:
-            data = encode_hep(message, target.version, auth_key=target.auth_key)
-        except EncodeError as error:
-            self._reject(error.reason, f"{len(message.payload)} bytes of type {message.payload_type}")
-            return
-        failure = self._send_stream(data, gives_up) if self._is_stream else self._send_datagram(data)
-        if failure == "too_big":
-            self._reject(failure, f"{len(data)} bytes do not fit one datagram")
-        elif failure:
-            counters.dropped[failure] += 1
-        else:
+        failure = self._send_as(message, gives_up, compress=False)
+        if failure == "too_big" and target.compress and target.version == 3:
+            failure = self._send_as(message, gives_up, compress=True)
+        if not failure:
             self._count(message, 1)
             self._last = message
+        elif failure in _DROPS:
+            self._counters.dropped[failure] += 1
+        else:
+            self._reject(failure, message)
+
+    def _send_as(self, message: Message, gives_up: Callable[[], bool], *, compress: bool) -> str:
+        """Encode and send; returns why it was not sent."""
+        target = self._target
+        try:
+            data = encode_hep(message, target.version, auth_key=target.auth_key, compress=compress)
+        except EncodeError as error:
+            return error.reason
+        if self._stream is not None:
+            return self._stream.send(data, message, gives_up)
+        return self._send_datagram(data)
+
+    def _lose(self, message: Message, reason: str) -> None:
+        """Take back what was counted as sent."""
+        self._count(message, -1)
+        self._counters.dropped[reason] += 1
 
     def _count(self, message: Message, by: int) -> None:
         if message.payload_type == SIP_PAYLOAD:
@@ -124,9 +139,14 @@ class HepSink:
         else:
             self._counters.reported += by
 
-    def _reject(self, reason: str, text: str) -> None:
+    def _reject(self, reason: str, message: Message) -> None:
         self._counters.rejected[reason] += 1
-        self._tell(reason, f"not sent ({reason}): {text}; HEP version {self._target.version} cannot carry it")
+        target = self._target
+        text = f"{len(message.payload)} bytes of type {message.payload_type}"
+        hint = "; --compress may help" if reason == "too_big" and target.version == 3 and not target.compress else ""
+        self._tell(
+            reason, f"not sent ({reason}): {text}; HEP {target.version} over {target.endpoint} cannot carry it{hint}"
+        )
 
     def _tell(self, key: str, text: str) -> None:
         """Say a trouble once; the counters say how often."""
@@ -158,47 +178,17 @@ class HepSink:
             self._counters.dropped["refused"] += 1
             self._last = None
 
-    def _send_stream(self, data: bytes, gives_up: Callable[[], bool]) -> str:
-        """Write a frame to the connection; returns why it was not written."""
-        if self._socket is None and not self._reconnect():
-            return "disconnected"
-        assert self._socket is not None
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[self._socket.send(view) :]
-            except TimeoutError:
-                if gives_up():
-                    self._disconnect()  # the rest of this frame will never come
-                    return "stopped"
-            except OSError as error:
-                self._tell("disconnected", f"{self._target.endpoint}: {error.strerror}; trying again every second")
-                self._disconnect()
-                return "disconnected"
-        return ""
+    def close(self, gives_up: Callable[[], bool] = lambda: False) -> None:
+        """Wait for what the other side still says of the last messages, then close; may be called twice.
 
-    def _disconnect(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        self._retry_s = time.monotonic() + RETRY_S
-
-    def _reconnect(self) -> bool:
-        if time.monotonic() < self._retry_s:
-            return False
-        try:
-            self._socket = self._connect()
-        except OSError:
-            self._retry_s = time.monotonic() + RETRY_S
-            return False
-        self._told.discard("disconnected")
-        return True
-
-    def close(self) -> None:
-        """Wait a moment for the answer to the last datagram, then close; may be called twice."""
+        Args:
+            gives_up: asked while a connection makes us wait.
+        """
+        if self._stream is not None:
+            self._stream.close(gives_up)
         if self._socket is None:
             return
-        if not self._is_stream and self._last is not None:
+        if self._last is not None:
             poller = select.poll()
             poller.register(self._socket, 0)
             if poller.poll(_LAST_ERROR_S * 1_000) and self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):

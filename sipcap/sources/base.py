@@ -47,3 +47,6 @@ class LiveSource(Source, Protocol):
 
     def enter_worker(self, index: int) -> None:
         """Take the part of worker ``index``, from 0."""
+
+    def hand_over(self) -> None:
+        """Stop as ``stop`` does, but leave what waits in the shared sockets to other processes that go on with them."""

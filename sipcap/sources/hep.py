@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import mmap
 import resource
 import selectors
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -53,6 +54,8 @@ class HepOptions:
     drain_s: float = DRAIN_TIMEOUT_S / 2
     idle_s: float = STREAM_IDLE_S
     max_connections: int = MAX_STREAM_CONNECTIONS
+    bind: Callable[[Endpoint, socket.SocketKind], Iterable[socket.socket]] = bind_all
+    """Gives the sockets of an endpoint: new ones, or those that somebody else has bound already."""
 
 
 class _Bound(NamedTuple):
@@ -81,6 +84,9 @@ class HepSource:
         self._udp: list[UdpPort] = []
         self._streams: list[StreamPort] = []
         self._stopping = False
+        self._hands_over = False
+        self._kept_by_others: bytearray | mmap.mmap = bytearray()
+        self._drops_seen = memoryview(bytearray(8)).cast("Q")
         self.counts_kernel_drops = True
         """False in all but one of the processes that share the sockets: the kernel counts per socket."""
 
@@ -99,13 +105,19 @@ class HepSource:
             self.close()
             raise
         self._set_buffers()
+        # Shared by the processes: what one has counted, its successor does not count again.
+        self._drops_seen = memoryview(mmap.mmap(-1, 8 * len(self._bound) + 8)).cast("Q")
+        self._kept_by_others = mmap.mmap(-1, len(self._bound) + 1)
+        for place, bound in enumerate(self._bound):
+            if bound.protocol == "udp":
+                UdpPort(bound.socket, Counters(), None, self._drops_seen[place : place + 1]).count_drops()
         for address in self.addresses:
             _LOGGER.info("listening on %s", address)
 
     def _bind(self, endpoint: Endpoint) -> None:
         tls = self._tls_context() if endpoint.protocol == "tls" else None
         is_udp = endpoint.protocol == "udp"
-        for bound in bind_all(endpoint, socket.SOCK_DGRAM if is_udp else socket.SOCK_STREAM):
+        for bound in self._options.bind(endpoint, socket.SOCK_DGRAM if is_udp else socket.SOCK_STREAM):
             self._bound.append(_Bound(bound, endpoint.protocol, tls))
             if not is_udp:
                 try:
@@ -164,9 +176,9 @@ class HepSource:
         options = self._options
         peers = PeerFilter(options.allow) if options.allow else None
         room = Room(options.max_connections)
-        for bound, protocol, tls in self._bound:
+        for place, (bound, protocol, tls) in enumerate(self._bound):
             if protocol == "udp":
-                port = UdpPort(bound, self.stats, peers)
+                port = UdpPort(bound, self.stats, peers, self._drops_seen[place : place + 1])
                 self._udp.append(port)
                 selector.register(bound, selectors.EVENT_READ, port.receive)
             else:
@@ -201,28 +213,48 @@ class HepSource:
             stream.forgive(pause_s)
 
     def _drain(self) -> Iterator[list[bytes]]:
-        """What the kernel had taken in before the stop is still ours to deliver."""
+        """What the kernel had taken in before the stop is still ours to deliver, or that of who shares our sockets."""
         until_s = time.monotonic() + self._options.drain_s
+        udp = [port for port in self._udp if not self._is_kept(port.socket)]
         if self.counts_kernel_drops:
-            for port in self._udp:
+            for port in udp:
                 port.refuse_more()
-        for port in self._udp:
+        for port in udp:
             port.empty = False
             while not port.empty and time.monotonic() < until_s:
                 yield port.receive()
         for stream in self._streams:
-            stream.accept_all()
+            if not self._is_kept(stream.socket):
+                stream.accept_all()
+        yield from self._drain_connections(until_s)
+        for port in udp:
+            if not port.empty:
+                port.discard()
+
+    def _drain_connections(self, until_s: float) -> Iterator[list[bytes]]:
+        for stream in self._streams:
             read = True
             while read and time.monotonic() < until_s:
                 frames, read = stream.drain()
                 yield frames
-        for port in self._udp:
-            if not port.empty:
-                port.discard()
 
     def stop(self) -> None:
         """Take in nothing new."""
         self._stopping = True
+
+    def hand_over(self) -> None:
+        """Stop for others that go on with the sockets; see LiveSource."""
+        self._hands_over = True
+        self._stopping = True
+
+    def note_kept(self, kept: Container[tuple[int, object]]) -> None:
+        """Before a ``hand_over`` in any process: which sockets others go on with, by kind and name."""
+        for place, bound in enumerate(self._bound):
+            self._kept_by_others[place] = (bound.socket.type, bound.socket.getsockname()) in kept
+
+    def _is_kept(self, used: socket.socket) -> bool:
+        places = (place for place, bound in enumerate(self._bound) if bound.socket is used)
+        return self._hands_over and bool(self._kept_by_others[next(places)])
 
     def close(self) -> None:
         """Close all sockets."""

@@ -8,7 +8,7 @@ import time
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_CLOCK_AHEAD_S, MIN_LIVE_TS_US
-from sipcap.wire.hep import decode_datagram
+from sipcap.wire.hep import attach_frames, decode_datagram
 from sipcap.wire.message import Message
 
 
@@ -33,11 +33,17 @@ class HepGate:
         size = 0
         for data in datagrams:
             size += len(data)
+            first = len(messages)
             try:
                 decode_datagram(data, messages, now_us)
             except DecodeError as error:
                 errors += 1
                 stats.rejected[error.reason] += 1
+            # One reference, no copy: it is there for whoever forwards, or looks into chunks.
+            if len(messages) - first == 1:
+                messages[first].frame = data
+            else:
+                attach_frames(data, messages[first:])
         stats.bytes += size
         stats.datagrams += len(datagrams)
         stats.received += len(messages) + errors

@@ -27,15 +27,22 @@ class UdpPort:
         bound: the socket; closed by ``close``.
         stats: where to count.
         peers: whom to hear; None = everybody.
+        drops_seen: one number, what the kernel has dropped and was counted; None = nothing yet.
     """
 
-    def __init__(self, bound: socket.socket, stats: Counters, peers: PeerFilter | None) -> None:
+    def __init__(
+        self,
+        bound: socket.socket,
+        stats: Counters,
+        peers: PeerFilter | None,
+        drops_seen: memoryview | None = None,
+    ) -> None:
         self.socket = bound
         self.empty = False
         """The last ``receive`` took everything that waited."""
         self._stats = stats
         self._peers = peers
-        self._drops_seen = 0
+        self._drops_seen = memoryview(bytearray(8)).cast("Q") if drops_seen is None else drops_seen
         self._refuses = False
 
     def grant_buffer(self, size_bytes: int) -> int:
@@ -111,8 +118,8 @@ class UdpPort:
         except OSError:
             return  # before Linux 4.12 there is no such number
         drops = _MEMINFO.unpack(info)[8]
-        self._stats.kernel_dropped += (drops - self._drops_seen) % 2**32
-        self._drops_seen = drops
+        self._stats.kernel_dropped += (drops - self._drops_seen[0]) % 2**32
+        self._drops_seen[0] = drops
 
     def close(self) -> None:
         """Close the socket."""

@@ -1,20 +1,18 @@
-"""Capture files and pipes as a source: the SIP over UDP and the HEP in them."""
+"""Capture files and pipes as a source: the SIP and the HEP in them."""
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sipcap.counters import Counters
-from sipcap.errors import InputError
+from sipcap.errors import CannotStart, InputError
+from sipcap.sources.capture_bytes import is_pipe
 from sipcap.sources.packet_decoder import PacketDecoder
-from sipcap.sources.pcap_pipe import is_pipe, open_reader
-from sipcap.sources.pcap_reader import PacketReader
+from sipcap.sources.pcap_reader import PacketReader, open_reader
+from sipcap.sources.replayed import in_turn
 from sipcap.wire.message import Message
-
-_LOGGER = logging.getLogger("sipcap")
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,7 @@ class PcapOptions:
 
 
 class PcapSource:
-    """A Source (see ``base.py``) over captures.
-
-    ``skipped`` counts, by reason, the packets that hold no message: they are in ``stats.packets`` only.
-    """
+    """A ReplaySource (see ``replayed.py``) over captures, which are read and decoded here."""
 
     def __init__(self, options: PcapOptions) -> None:
         self.stats = Counters()
@@ -46,8 +41,10 @@ class PcapSource:
         self._options = options
         self._decoder = PacketDecoder(self.stats, self.skipped, options.ports)
         self._reader: PacketReader | None = None
+        self._closed_bytes = 0
         self._stopping = False
         self._path = options.paths[0]
+        self._left = 0  # captures that are still to be read in this loop
 
     @property
     def packet_times(self) -> list[int]:
@@ -58,6 +55,11 @@ class PcapSource:
     def is_live(self) -> bool:
         """Whether a pipe is being read: then a stop means reading on to its end (design 1.1)."""
         return is_pipe(self._path)
+
+    @property
+    def used_bytes(self) -> int:
+        """How much of the files is behind us, as they are on the disk; every loop counts."""
+        return self._closed_bytes + (0 if self._reader is None else self._reader.used_bytes)
 
     def open(self) -> None:
         """Open the first capture; the others when their turn comes, and so the first, too, if it cannot be read."""
@@ -75,35 +77,46 @@ class PcapSource:
         Raises:
             InputError: at the end; a capture is none, cut short, or of a link type without IP.
         """
-        failure: InputError | None = None
-        for path in [path for _ in range(self._options.loops) for path in self._options.paths]:
-            try:
-                yield from self._read_capture(path)
-            except InputError as error:
-                if failure is not None:
-                    _LOGGER.warning("%s", failure)
-                failure = error
-            self.close()
-            if self._stopping:
-                break
-        if failure is not None:
-            raise failure
+        paths = list(self._options.paths) * self._options.loops
+        return in_turn(paths, self._read_capture, lambda: self._stopping)
 
     def _read_capture(self, path: str) -> Iterator[list[Message]]:
         self._path = path
-        reader = self._reader or open_reader(path, self._options.bpf)
-        self._reader = reader
-        counted = 0
-        while not self._stopping and (packets := reader.read()) is not None:
-            counted = self._count_filtered(reader.filtered, counted)
-            yield self._decoder.decode(packets)
-        self._count_filtered(reader.filtered, counted)
+        self._left = (self._left or len(self._options.paths)) - 1
+        failure: InputError | CannotStart | None = None
+        try:
+            try:
+                yield from self._read_packets(path)
+            except (InputError, CannotStart) as error:
+                failure = error
+            # What is not whole may go on in the next capture: files are rotated in the middle of messages.
+            if (not self._left or self._stopping or failure is not None) and (messages := self._decoder.finish()):
+                yield messages
+            if failure is not None:
+                raise failure
+        finally:
+            self.close()
 
-    def _count_filtered(self, filtered: int, counted: int) -> int:
-        if filtered > counted:
-            self.skipped["bpf"] += filtered - counted
-        self.stats.packets += filtered - counted
-        return filtered
+    def _read_packets(self, path: str) -> Iterator[list[Message]]:
+        reader = self._reader = self._reader or open_reader(path, self._options.bpf)
+        is_first = True
+        try:
+            while not self._stopping and (packets := reader.read()) is not None:
+                self._count_skipped(reader.skipped)
+                if is_first and packets:
+                    is_first = False
+                    if packets[0].ts_us < self._decoder.last_us and (messages := self._decoder.finish()):
+                        yield messages  # nothing goes on in a capture from before
+                yield self._decoder.decode(packets)
+        finally:
+            self._count_skipped(reader.skipped)
+
+    def _count_skipped(self, skipped: Counter[str]) -> None:
+        """Count the packets that the reader did not hand on."""
+        if skipped:
+            self.skipped.update(skipped)
+            self.stats.packets += skipped.total()
+            skipped.clear()
 
     def stop(self) -> None:
         """Take in nothing new."""
@@ -112,5 +125,6 @@ class PcapSource:
     def close(self) -> None:
         """Close the capture that is open."""
         if self._reader is not None:
+            self._closed_bytes += self._reader.used_bytes
             self._reader.close()
             self._reader = None

@@ -12,8 +12,14 @@ _METHODS: Final = (
     b"INVITE ", b"ACK ", b"BYE ", b"CANCEL ", b"OPTIONS ", b"REGISTER ", b"PRACK ", b"UPDATE ",
     b"INFO ", b"SUBSCRIBE ", b"NOTIFY ", b"REFER ", b"MESSAGE ", b"PUBLISH ",
 )  # fmt: skip
+BEGINNINGS: Final = (_REPLY, *_METHODS)
+"""How nearly all SIP begins."""
+
 _LEADING: Final = b"\r\n\0\t "
-_TOKEN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~")
+_CONTROLS: Final = frozenset((*range(9), *range(10, 32), 127))
+TOKEN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~")
+"""Bytes that a method may have (RFC 3261 section 25.1)."""
+
 _MAX_START_LINE: Final = 2_048
 """Bytes looked at for the end of an odd start line."""
 
@@ -32,19 +38,27 @@ def looks_like_sip(payload: bytes) -> bool:
         if payload.find(b" SIP/2.0", 0, end if end > 0 else _MAX_START_LINE) > 0:
             return True
         return _has_start_line(payload)
-    if not payload or (payload[0] not in _TOKEN and payload[0] not in _LEADING):
+    if not payload or (payload[0] not in TOKEN and payload[0] not in _LEADING):
         return False
     stripped = payload.lstrip(_LEADING)
-    return stripped[:1] != b"" and stripped[0] in _TOKEN and _has_start_line(stripped)
+    return stripped[:1] != b"" and stripped[0] in TOKEN and _has_start_line(stripped)
 
 
 def _has_start_line(text: bytes) -> bool:
     line = text[:_MAX_START_LINE].partition(b"\n")[0].rstrip(b"\r")
+    # The reader takes any word for a method. Here it could be the header of a tunnel with SIP behind it.
+    if not _CONTROLS.isdisjoint(line.partition(b" ")[0]):
+        return False
     try:
         start_line(line.decode("utf-8", "replace"))
     except DecodeError:
         return False
     return True
+
+
+def begins_like_sip(payload: bytes) -> bool:
+    """Tell in no time whether bytes begin as nearly all SIP does; False says nothing."""
+    return payload.startswith(BEGINNINGS)
 
 
 def is_keep_alive(payload: bytes) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_HEP_PER_DATAGRAM
-from sipcap.wire.hep3 import decode_hep3
+from sipcap.wire.hep3 import HEADER_BYTES, decode_hep3
 from sipcap.wire.hep12 import decode_hep12
 from sipcap.wire.hep_chunks import MAGICS
 from sipcap.wire.message import Message
@@ -53,6 +54,34 @@ def _decode_further(data: bytes, offset: int, messages: list[Message]) -> None:
         message, offset = decode_hep3(data, offset)
         messages.append(message)
         count += 1
+
+
+def attach_frames(data: bytes, messages: Sequence[Message]) -> None:
+    """Let messages know the datagram that they were decoded from, for those who want more of it than its messages.
+
+    Args:
+        data: as it was received.
+        messages: those of ``decode_datagram``, in order.
+    """
+    offset = 0
+    for message in messages:
+        message.frame, message.frame_at = data, offset
+        if message.hep_version == 3:
+            offset += int.from_bytes(data[offset + 4 : offset + 6], "big")
+
+
+def whole_frames(data: bytes) -> int:
+    """How many bytes at the beginning are whole HEPv3 frames.
+
+    That is what can be sent on a stream: trailing bytes, which a datagram may have, would put its reader out of step.
+    """
+    offset = 0
+    while data[offset : offset + 4] in MAGICS and len(data) - offset >= HEADER_BYTES:
+        total = int.from_bytes(data[offset + 4 : offset + 6], "big")
+        if not HEADER_BYTES <= total <= len(data) - offset:
+            break
+        offset += total
+    return offset
 
 
 def looks_like_hep(data: bytes) -> bool:

@@ -6,6 +6,7 @@ Source: HEP3 specification revision 37; spec/sipcapture.md 2.2 to 2.5, and 2.9 f
 from __future__ import annotations
 
 import struct
+import zlib
 from functools import lru_cache
 from typing import Any, Final
 
@@ -34,17 +35,19 @@ class EncodeError(ValueError):
         self.reason = reason
 
 
-def encode_hep(message: Message, version: int = 3, *, auth_key: bytes | None = None) -> bytes:
+def encode_hep(message: Message, version: int = 3, *, auth_key: bytes | None = None, compress: bool = False) -> bytes:
     """Encode one message as one datagram.
 
-    ``decode_datagram`` makes the same message of a version 3 datagram; a compressed payload goes out
-    plain. Versions 1 and 2 have no room for correlation id, key and ``extra``, version 1 for neither
-    time nor capture id, and version 2 keeps the lower 16 bits of the capture id, as siptrace does.
+    ``decode_datagram`` makes the same message of a version 3 datagram; a payload that came compressed goes out
+    plain, unless it is asked for otherwise. Versions 1 and 2 have no room for correlation id, key and ``extra``,
+    version 1 for neither time nor capture id, and version 2 keeps the lower 16 bits of the capture id, as siptrace
+    does.
 
     Args:
         message: what a source yielded; an address that is "" is left out (version 3 only).
         version: 1, 2 or 3.
         auth_key: for chunk 0x000e, in place of the message's own (version 3 only).
+        compress: put the payload into chunk 0x0010, as zlib (version 3 only).
 
     Returns:
         At most 65,535 bytes; UDP over IPv4 carries 65,507 of them.
@@ -55,7 +58,7 @@ def encode_hep(message: Message, version: int = 3, *, auth_key: bytes | None = N
             ``not_sip`` (versions 1 and 2 carry SIP only).
     """
     if version == 3:
-        return _encode_hep3(message, message.auth_key if auth_key is None else auth_key)
+        return _encode_hep3(message, message.auth_key if auth_key is None else auth_key, compress=compress)
     if version in (1, 2):
         return _encode_hep12(message, version)
     raise ValueError(f"there is no HEP version {version}")
@@ -96,7 +99,7 @@ _DESTINATION: Final = {0: b"", 4: _header(c.DESTINATION_IP4, 4), 16: _header(c.D
 _FAMILY: Final = {4: AF_INET, 16: AF_INET6}
 
 
-def _encode_hep3(message: Message, auth_key: bytes | None) -> bytes:
+def _encode_hep3(message: Message, auth_key: bytes | None, *, compress: bool) -> bytes:
     source, destination = _packed(message.source_ip), _packed(message.destination_ip)
     seconds, microseconds = _time(message.ts_us)
     try:
@@ -114,7 +117,10 @@ def _encode_hep3(message: Message, auth_key: bytes | None) -> bytes:
             parts.append(_chunk(c.AUTH_KEY, auth_key))
         if message.extra:
             _add_extra(parts, message.extra)
-        parts.append(_chunk(c.PAYLOAD, message.payload))
+        if compress:
+            parts.append(_chunk(c.COMPRESSED_PAYLOAD, zlib.compress(message.payload)))
+        else:
+            parts.append(_chunk(c.PAYLOAD, message.payload))
     except struct.error:
         raise EncodeError("field") from None
     body = b"".join(parts)

@@ -32,16 +32,19 @@ class HepFramer:
     A header found by looking must be followed by a chunk that fits into its frame, so that the word
     "HEP3" in a payload does not pass for one.
 
+    Args:
+        searching: the stream was picked up on its way: look for a header first, and say nothing of what is before it.
+
     Attributes:
         dead: more than ``STREAM_RESYNC_BYTES`` were skipped without finding a frame. The
             framer holds nothing then and takes nothing more: close the connection.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, searching: bool = False) -> None:
         self.dead = False
         self._buffer = bytearray()
         self._start = 0  # what lies before is used up; it goes once more data is needed
-        self._searching = False
+        self._searching = searching
         self._skipped = 0
 
     @property

@@ -16,7 +16,8 @@ class Message(Struct, gc=False):
     Addresses are text as ``inet_ntop`` writes it, "" if unknown. ``ts_us`` is microseconds
     since 1970 UTC; 0 = the sender gave no time. ``ip_protocol`` is the IANA number,
     with 22 for TLS as HEP agents send it. ``correlation_id`` is None if it was not sent.
-    ``extra`` maps the rarer HEP fields, by their NDJSON names, to their values.
+    ``extra`` maps the rarer HEP fields, by their NDJSON names, to their values. ``frame`` is the HEP packet
+    as it was received, the same object for all messages in it; a HEPv3 frame begins at ``frame_at``.
     """
 
     payload: bytes
@@ -33,3 +34,5 @@ class Message(Struct, gc=False):
     correlation_id: str | None = None
     auth_key: bytes | None = None
     extra: dict[str, Any] | None = None
+    frame: bytes = b""
+    frame_at: int = 0

@@ -1,4 +1,4 @@
-"""A captured frame to the UDP datagram in it."""
+"""What IP packets carry, to UDP datagrams and messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 from sipcap.errors import DecodeError
 from sipcap.wire.address import ip_text
 from sipcap.wire.hep3 import AF_INET, AF_INET6
-from sipcap.wire.ip import PROTOCOL_REASONS, UDP, IpPacket, decode_ip
+from sipcap.wire.ip import UDP, UDP_LITE
 from sipcap.wire.link import LinkType, link_fields
 from sipcap.wire.message import Message
 
@@ -24,11 +24,30 @@ _unpack_usual = _USUAL.unpack_from
 _USUAL_BYTES: Final = _USUAL.size
 
 
-class Datagram(Struct, gc=False):
-    """One UDP datagram as it was captured.
+class Carried(Struct, gc=False):
+    """What the innermost IP packet of a frame carries; ``data`` is all of its payload that is there.
 
-    Addresses are packed, ``header`` is everything before the IP packet. ``missing`` is the number of
-    payload bytes that the capture has cut off. Of a fragmented datagram this is the first fragment.
+    Addresses are packed and the innermost packet's, as ``tos`` is. ``missing`` is the number of payload bytes that
+    the capture has cut off behind ``data``. ``header`` is everything before the frame's first IP packet.
+    ``scope`` tells apart networks that may use the same addresses: it differs between VLANs and between tunnels.
+    ``depth`` counts the packets around this one.
+    """
+
+    protocol: int
+    source: bytes
+    destination: bytes
+    tos: int
+    data: bytes
+    missing: int
+    header: bytes
+    scope: bytes
+    depth: int
+
+
+class Datagram(Struct, gc=False):
+    """One UDP datagram, or one user message of SCTP, as it was captured.
+
+    The fields are those of ``Carried``; an empty ``scope`` is one that nobody has looked up yet.
     """
 
     payload: bytes
@@ -39,22 +58,21 @@ class Datagram(Struct, gc=False):
     header: bytes
     tos: int
     missing: int = 0
-    is_fragment: bool = False
+    protocol: int = UDP
+    scope: bytes = b""
+    depth: int = 0
 
 
-def decode_packet(data: bytes, link: LinkType) -> Datagram:
-    """Decode one captured frame.
+def decode_usual(data: bytes, offset: int) -> Datagram | None:
+    """Decode a whole UDP datagram in an IPv4 packet without options.
 
     Args:
-        data: the bytes that were captured, perhaps fewer than the frame had.
-        link: what ``LINK_TYPES`` has for the capture's link type.
+        data: the bytes of a frame that were captured.
+        offset: where its IP packet begins.
 
-    Raises:
-        DecodeError: why there is no UDP datagram to see: ``short``, ``fragment`` (not the first one),
-            ``udp_length``, a protocol such as ``tcp`` or ``icmp`` (``protocol`` for rarer ones), or a
-            reason of ``decode_ip`` or of the link layer (``arp``, ``not_ip`` ...).
+    Returns:
+        The datagram, or None for all other packets.
     """
-    offset = link.header_bytes(data)
     if len(data) - offset >= _USUAL_BYTES:
         (first, tos, total, fragment, protocol, source, destination, source_port, destination_port,
          length) = _unpack_usual(data, offset)  # fmt: skip
@@ -63,30 +81,30 @@ def decode_packet(data: bytes, link: LinkType) -> Datagram:
         if first == 0x45 and protocol == UDP and not fragment & 0x3FFF and length == total - 20 and end <= len(data):
             payload = data[offset + 28 : end]
             return Datagram(payload, source, source_port, destination, destination_port, data[:offset], tos)
-    return _decode_udp(data, decode_ip(data, offset), data[:offset])
+    return None
 
 
-def _decode_udp(data: bytes, packet: IpPacket, header: bytes) -> Datagram:
-    if packet.fragment_offset:
-        raise DecodeError("fragment")
-    if packet.protocol != UDP:
-        raise DecodeError(PROTOCOL_REASONS.get(packet.protocol, "protocol"))
-    begin, end = packet.begin, packet.end
-    if end - begin < _UDP_HEADER:
-        raise DecodeError("udp_length" if not packet.missing and not packet.more else "short")
-    source_port, destination_port, length = _PORTS(data, begin)
-    whole = end - begin + packet.missing
-    if not packet.more:
-        # 0: longer than 65535 or left to the network card (RFC 2675); more than IP carries: IP is right.
-        length = min(length or whole, whole)
-        if length < _UDP_HEADER:
-            raise DecodeError("udp_length")
-        end = min(end, begin + length)
-    else:
-        length = end - begin
+def decode_udp(carried: Carried) -> Datagram:
+    """Decode UDP (RFC 768) and UDP-Lite (RFC 3828).
+
+    Raises:
+        DecodeError: ``short``, ``udp_length``.
+    """
+    data = carried.data
+    if len(data) < _UDP_HEADER:
+        raise DecodeError("short" if carried.missing else "udp_length")
+    source_port, destination_port, length = _PORTS(data)
+    whole = len(data) + carried.missing
+    if carried.protocol == UDP_LITE:
+        length = whole  # the field is how much the checksum covers
+    # 0: longer than 65535 or left to the network card (RFC 2675); more than IP carries: IP is right.
+    length = min(length or whole, whole)
+    if length < _UDP_HEADER:
+        raise DecodeError("udp_length")
+    payload = data[_UDP_HEADER:length]
     return Datagram(
-        data[begin + _UDP_HEADER : end], packet.source, source_port, packet.destination, destination_port, header,
-        packet.tos, begin + length - end, packet.more,
+        payload, carried.source, source_port, carried.destination, destination_port, carried.header, carried.tos,
+        length - _UDP_HEADER - len(payload), UDP, carried.scope, carried.depth,
     )  # fmt: skip
 
 
@@ -94,8 +112,8 @@ def message_of(datagram: Datagram, link: LinkType, ts_us: int) -> Message:
     """Make the message of a SIP datagram.
 
     Args:
-        datagram: what ``decode_packet`` returned.
-        link: the same link type.
+        datagram: UDP or SCTP.
+        link: the link type of its frame.
         ts_us: the packet's time, microseconds since 1970 UTC.
     """
     return Message(
@@ -105,7 +123,7 @@ def message_of(datagram: Datagram, link: LinkType, ts_us: int) -> Message:
         datagram.source_port,
         ip_text(datagram.destination),
         datagram.destination_port,
-        UDP,
+        datagram.protocol,
         AF_INET if len(datagram.source) == 4 else AF_INET6,
         extra=link_fields(link, datagram.header, datagram.tos).copy(),
     )

@@ -137,7 +137,9 @@ def test_seconds_refuse_what_is_none(text: str) -> None:
 def given(**options: object) -> dict[str, object]:
     """Options of extraction as click gives them, with these values."""
     usual = {"capture_node": "n", "callid_aleg_header": "X-CID", "custom_headers": (), "capture_bad_msgs": True}
-    return usual | options
+    functions = {"hook": None, "hook_timeout": 5.0, "nonsip_hook": False}
+    topoh = {"topoh_unmask": False, "topoh_key": None, "topoh_prefix": None}
+    return usual | functions | topoh | options
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,9 @@ def test_replay_of_wireless_frames_names_the_link_type(sipcap: RunSipcap, tmp_pa
         (("F", "--ports", "70000"), "range of ports"),
         (("F", "--bpf", "no such filter"), "no such filter"),
         (("F", "--to", "nowhere"), "ENDPOINT|endpoint"),
-        (("F", "--to", "tls:127.0.0.1:9060"), "udp: or tcp:"),
+        (("F", "--to", "tls:127.0.0.1:9060", "--hep-version", "1"), "version 3 only"),
+        (("F", "--to", "tls:127.0.0.1:9060", "--tls-key", "F"), "needs --tls-cert"),
+        (("F", "--to", "tls:127.0.0.1:9060", "--tls-ca", "F", "--tls-insecure"), "exclude each other"),
         (("F", "--to", "127.0.0.1:9060-9061"), "not one place"),
         (("F", "--to", "*:9060"), "not one place"),
         (("F", "--to", "tcp:127.0.0.1:9060", "--hep-version", "2"), "version 3 only"),
@@ -406,7 +408,7 @@ def test_a_terminal_gets_lines_without_a_bar(calls: Path) -> None:
     [
         ("hep3-homer.pcap", {"sip": 6, "report": 2}),
         ("ipip-heplify.pcap", {"sip": 8}),
-        ("sngrep-aaa.pcap", {"sip": 81}),
+        ("sngrep-aaa.pcap", {"sip": 81, "report": 1}),
     ],
 )
 def test_replay_of_the_corpus(sipcap: RunSipcap, name: str, kinds: dict[str, int]) -> None:

@@ -38,7 +38,7 @@ def test_run_locked_database_loses_nothing(run: Start, db_path: Path) -> None:
 
 def test_run_stopped_while_the_database_is_locked_ends_in_time(run: Start, db_path: Path) -> None:
     """A stop is bounded by --drain-timeout; what was not stored is counted and gives 5; what was is there."""
-    process = run("--drain-timeout", "1")
+    process = run("--drain-timeout", "1", "--spool", "off")
     send_udp(process.port, *map(hep3_datagram, range(10)))
     wait_for(lambda: len(messages_in(db_path)) == 10, "the first rows")
     with locked(db_path):
@@ -56,7 +56,7 @@ def test_run_stopped_while_the_database_is_locked_ends_in_time(run: Start, db_pa
 
 def test_run_full_disk_keeps_what_was_stored(run: Start, db_path: Path) -> None:
     """When the file cannot grow, the service tries on; at the stop the loss is counted, and the file is good."""
-    process = run("--drain-timeout", "1", before=("prlimit", "--fsize=400000:400000"))
+    process = run("--drain-timeout", "1", "--spool", "off", before=("prlimit", "--fsize=400000:400000"))
     send_udp(process.port, *map(hep3_datagram, range(10)))
     wait_for(lambda: len(messages_in(db_path)) == 10, "the first rows")
     send_at(process.port, 2_000, range(10, 1_000))

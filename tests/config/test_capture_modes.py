@@ -33,7 +33,7 @@ capture_mode = m2=>db_url=mysql://u:p,q@h/d; table_name=t2; mt_mode=hash; hash_s
 [listen:hep]
 mode = hep
 listen = udp:0.0.0.0:9060, tcp:0.0.0.0:9060
-whatever = 1
+children = 2
 
 [capture_mode:mode1]
 db_url = mysql://user:passwd@host/dbname1

@@ -16,7 +16,7 @@ from .tables import Database, tables_of_the_module
 # Debian puts the daemon where an ordinary user's PATH does not look.
 _SEARCH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 _MODULE_FOLDERS = ("usr/lib/*/kamailio/modules", "usr/lib/kamailio/modules", "usr/lib64/kamailio/modules")
-NEEDED_MODULES = ("sipcapture.so", "db_sqlite.so", "siptrace.so", "tm.so", "pv.so")
+NEEDED_MODULES = ("sipcapture.so", "db_sqlite.so", "siptrace.so", "tm.so", "pv.so", "rr.so", "topoh.so")
 # The release that the specification was measured on, and so the one that the tolerated differences are written for.
 NEEDED_RELEASE = "5.6."
 
@@ -62,6 +62,26 @@ modparam("siptrace", "hep_version", {version})
 modparam("siptrace", "hep_capture_id", {capture_id})
 modparam("siptrace", "duplicate_uri", "sip:127.0.0.1:{collector}")
 request_route {{ hlog("$rm came"); $du = "sip:127.0.0.1:{next_hop}"; forward(); exit; }}
+"""
+
+# This release knows no use mode 1: topoh edits each message before it is captured (spec 10.5), but not its Call-ID.
+_UNMASK = """\
+loadmodule "rr.so"
+loadmodule "topoh.so"
+modparam("topoh", "mask_callid", 1)
+modparam("topoh", "mask_key", "{key}")
+modparam("topoh", "callid_prefix", "{prefix}")
+"""
+
+# A stateless hop that hides the topology of whoever is before it.
+_MASK = """\
+loadmodule "rr.so"
+loadmodule "topoh.so"
+modparam("topoh", "mask_callid", 1)
+modparam("topoh", "mask_key", "{key}")
+modparam("topoh", "callid_prefix", "{prefix}")
+modparam("topoh", "sanity_checks", 0)
+request_route {{ $du = "sip:127.0.0.1:{next_hop}"; forward(); exit; }}
 """
 
 
@@ -138,6 +158,26 @@ def capturing_into(folder: Path, driver: str, url: str) -> Iterator[int]:
     port = free_udp_port()
     config = _COMMON.format(port=port, modules=module_folder()) + _CAPTURE.format(driver=driver, url=url)
     with _daemon(folder, config, port, {"TZ": "UTC"}):
+        yield port
+
+
+@contextlib.contextmanager
+def unmasking(folder: Path, *, key: str, prefix: str) -> Iterator[Capture]:
+    """Run sipcapture with ``topoh_unmask`` 1, otherwise as ``capturing``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    database, port = folder / "oracle.db", free_udp_port()
+    config = _COMMON.format(port=port, modules=module_folder()) + _UNMASK.format(key=key, prefix=prefix)
+    config += _CAPTURE.format(database=database) + 'modparam("sipcapture", "topoh_unmask", 1)\n'
+    with tables_of_the_module(database), _daemon(folder, config, port) as (process, log):
+        yield Capture(port, Database(database), log, process)
+
+
+@contextlib.contextmanager
+def masking(folder: Path, *, next_hop: int, key: str, prefix: str) -> Iterator[int]:
+    """Run a stateless hop to *next_hop* that masks Call-IDs with topoh; yields the hop's own port."""
+    port = free_udp_port()
+    config = _COMMON.format(port=port, modules=module_folder())
+    with _daemon(folder, config + _MASK.format(key=key, prefix=prefix, next_hop=next_hop), port):
         yield port
 
 

@@ -35,14 +35,14 @@ def free_udp_port(family: socket.AddressFamily = socket.AF_INET) -> int:
     return port
 
 
-def udp_is_bound(port: int) -> bool:
-    """Tell whether some process of this host has a UDP socket on *port*.
+def udp_is_bound(port: int, *, pid: int | str = "self", protocol: str = "udp") -> bool:
+    """Tell whether some process has a socket on *port*, in the network that the process *pid* sees.
 
     Read from the kernel's table, because a probe datagram would be one more message for the peer to count.
     """
     suffix = f":{port:04X}"
-    for table in ("/proc/net/udp", "/proc/net/udp6"):
-        with contextlib.suppress(FileNotFoundError):
+    for table in (f"/proc/{pid}/net/{protocol}", f"/proc/{pid}/net/{protocol}6"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             lines = Path(table).read_text(encoding="ascii").splitlines()[1:]
             if any(line.split()[1].endswith(suffix) for line in lines):
                 return True

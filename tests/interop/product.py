@@ -86,4 +86,9 @@ def replay(capture: Path) -> list[dict[str, Any]]:
         check=True,
         timeout=WAIT_S,
     )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return records_of(done.stdout)
+
+
+def records_of(output: bytes) -> list[dict[str, Any]]:
+    """Return the records of NDJSON."""
+    return [json.loads(line) for line in output.splitlines()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -177,6 +178,23 @@ def test_what_hep_cannot_carry_is_rejected_by_name(udp: socket.socket, caplog: p
         assert sending(target(udp, version=2), RTCP).rejected == {"not_sip": 1}
 
 
+def test_what_does_not_fit_goes_out_compressed_if_asked_for(udp: socket.socket) -> None:
+    """What neither HEP nor a datagram can carry fits compressed, or is rejected by name; all else stays plain."""
+    large = [replace(SIP, payload=b"x" * size) for size in (1_000, 65_420, 70_000, 900_000)]
+    counters = sending(target(udp, compress=True), *large, replace(SIP, payload=os.urandom(70_000)))
+    sizes = []
+    for each in large:
+        data = udp.recv(65_535)
+        messages: list[Message] = []
+        decode_datagram(data, messages)
+        assert messages[0].payload == each.payload
+        sizes.append(len(data))
+    assert counters.rejected == {"too_big": 1}
+    assert counters.stored == 4
+    assert sizes[0] > 1_000
+    assert max(sizes[1:]) < 2_000
+
+
 def test_a_name_that_does_not_resolve_cannot_start() -> None:
     """The error names the endpoint."""
     sink = HepSink(HepTarget(parse_endpoint("no-such-host.invalid:9060")), Counters())
@@ -216,27 +234,6 @@ def test_tcp_carries_frames_back_to_back(tcp: socket.socket) -> None:
         payloads.append(messages[0].payload)
         del data[:size]
     assert payloads == [sip_message(number) for number in range(count)]
-
-
-def test_a_lost_connection_is_counted_and_made_again(
-    tcp: socket.socket, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What comes while there is no connection is dropped; when the collector is back, messages go there."""
-    monkeypatch.setattr(hep, "RETRY_S", 0.0)
-    counters = Counters()
-    sink = HepSink(target(tcp), counters)
-    sink.open()
-    connection, _ = tcp.accept()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    connection.close()  # with a reset
-    with caplog.at_level(logging.WARNING, "sipcap"):
-        for _ in range(20):
-            sink.send(replace(SIP), never)
-    sink.close()
-    assert counters.dropped["disconnected"] >= 1
-    assert counters.stored >= 1
-    assert counters.stored + counters.dropped.total() == 20
-    assert "trying again" in caplog.text
 
 
 def test_a_collector_that_does_not_read_does_not_keep_us_from_stopping(tcp: socket.socket) -> None:

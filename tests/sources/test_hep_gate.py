@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from sipcap.counters import Counters
 from sipcap.sources.hep_gate import HepGate
 from sipcap.wire.message import Message
-from tests.support.messages import BASE_TS_US, chunk, hep3, hep3_datagram, hep3_with, hep12, time_block, usual_chunks
+from tests.support.messages import (
+    BASE_TS_US,
+    chunk,
+    hep3,
+    hep3_datagram,
+    hep3_with,
+    hep12,
+    sip,
+    time_block,
+    usual_chunks,
+)
 
 KEY = b"s3cret"
 YEAR_US = 365 * 86_400 * 1_000_000
@@ -178,3 +188,12 @@ def test_clock_skew_keeps_the_rest_of_the_envelope() -> None:
     """The original time stands beside what was there."""
     (message,), _ = decode(hep3(*usual_chunks(ts_us=5_000_000), chunk(0x12, b"\0\7"), chunk(15, b"x")))
     assert message.extra == {"vlan": 7, "original_ts_us": 5_000_000}
+
+
+def test_messages_know_the_packet_that_they_came_in() -> None:
+    """Whoever forwards sends it once: all messages of a datagram have the same object, also before an error."""
+    datagrams = [hep3_with(sip()), hep3_with(sip()) * 2 + b"x", hep12(sip()), hep3_with(sip()) + b"HEP3\0\1"]
+    messages = HepGate(Counters()).decode(datagrams)
+    assert [message.frame for message in messages] == [datagrams[0], datagrams[1], datagrams[1], *datagrams[2:]]
+    assert messages[1].frame is messages[2].frame
+    assert [message.frame_at for message in messages] == [0, 0, len(datagrams[0]), 0, 0]

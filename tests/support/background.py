@@ -54,7 +54,7 @@ class Background:
             stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env=environment(env),
+            env=environment({"XDG_STATE_HOME": str(folder / ".state"), **(env or {})}),
             start_new_session=True,
         )
         self.pid = self._process.pid

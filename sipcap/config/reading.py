@@ -1,0 +1,121 @@
+"""From a configuration file, and what options say in its place, to Settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from sipcap.config.capture_modes import modes_of
+from sipcap.config.ini import IniFile, Section, read_ini
+from sipcap.config.keys import COLUMN_KEYS, MAIN, MAIN_KEYS, ROUTE, check_keys, url_text
+from sipcap.config.listeners import Overrides, listeners_of
+from sipcap.config.settings import DEFAULT, Entry, Listener, Override, Settings
+from sipcap.config.values import Key
+from sipcap.modes import MODE_KEYS, CaptureMode, nearest
+from sipcap.routes import BadRoute, Route, make_route
+
+_ELSEWHERE: Final = frozenset({
+    *MODE_KEYS, *COLUMN_KEYS, "capture_mode", "hep_capture_on", "raw_ipip_capture_on", "raw_moni_capture_on",
+    "raw_socket_listen", "raw_interface", "raw_sock_children", "promiscuous_on", "raw_moni_bpf_on", "auth_key",
+    "allow", "tls_cert", "tls_key", "tls_client_ca",
+})  # fmt: skip
+"""Keys of ``[sipcap]`` that are parts of capture modes and listeners."""
+
+
+def read_settings(
+    path: Path | None, overrides: Overrides | None = None, listening: Overrides | None = None
+) -> Settings:
+    """Read a configuration.
+
+    Args:
+        path: of the file; None = there is none: the defaults, with capture on and HEP from this machine.
+        overrides: of keys of ``[sipcap]``, with their origins.
+        listening: of keys of every ``[listen:*]``; ``listen`` puts one listener in the place of all of them.
+
+    Raises:
+        CannotStart: the file cannot be read, or something in it is wrong: file, line, key and the nearest valid one.
+    """
+    ini = read_ini(path) if path is not None else IniFile("", ())
+    check_keys(ini)
+    main = next(ini.of_kind(MAIN), Section(MAIN, 0))
+    found = _main_values(ini, main, overrides or {})
+    if path is None and found["capture_on"].origin == DEFAULT:
+        found["capture_on"] = Override(value=True, origin=DEFAULT)
+    modes = modes_of(ini, {key: found[key] for key in MODE_KEYS if key in (overrides or {})})
+    listeners = listeners_of(ini, found, listening or {})
+    routes = tuple(_route(ini, section, modes) for section in ini.of_kind(ROUTE))
+    columns = {column: found[key].value for key, column in COLUMN_KEYS.items() if found[key].value != column}
+    entries = _main_entries(found) + _mode_entries(ini, modes) + _listener_entries(listeners) + _route_entries(ini)
+    return Settings(
+        path=ini.path, modes=modes, listeners=tuple(listener for listener, _ in listeners), routes=routes,
+        columns=columns, entries=tuple(entries), origins={key: origin for key, (_, origin) in found.items()},
+        **{key: value for key, (value, _) in found.items() if key not in _ELSEWHERE},
+    )  # fmt: skip
+
+
+def _main_values(ini: IniFile, main: Section, overrides: Overrides) -> dict[str, Override]:
+    found: dict[str, Override] = {}
+    for key, meaning in MAIN_KEYS.items():
+        if key in overrides:
+            found[key] = overrides[key]
+        elif key in main.values:
+            found[key] = read_value(ini, main, key, meaning)
+        else:
+            found[key] = Override(meaning.default, DEFAULT)
+    return found
+
+
+def read_value(ini: IniFile, section: Section, key: str, meaning: Key) -> Override:
+    """Read one value of a file; raises CannotStart with its place."""
+    value = section.values[key]
+    try:
+        return Override(meaning.read(value.text), f"{ini.path}:{value.line}")
+    except ValueError as error:
+        raise ini.error(value.line, f"[{section.name}] {key} {error}") from None
+
+
+def _route(ini: IniFile, section: Section, modes: Mapping[str, CaptureMode]) -> Route:
+    mode = section.values.get("capture_mode")
+    if mode is not None and mode.text not in modes:
+        hint = nearest(mode.text, modes)
+        raise ini.error(mode.line, f"[{section.name}] capture_mode: no capture mode has this name{hint}")
+    try:
+        return make_route(section.label, {key: value.text for key, value in section.values.items()})
+    except BadRoute as error:
+        line = section.values[error.key].line if error.key in section.values else section.line
+        raise ini.error(line, f"[{section.name}] {error}") from None
+
+
+def _main_entries(found: Mapping[str, Override]) -> list[Entry]:
+    return [Entry(MAIN, key, MAIN_KEYS[key].shown(value), origin) for key, (value, origin) in found.items()]
+
+
+def _mode_entries(ini: IniFile, modes: Mapping[str, CaptureMode]) -> list[Entry]:
+    """The named modes; the default one is made of keys of ``[sipcap]``."""
+    lines = {section.label: section for section in ini.of_kind("capture_mode")}
+    entries = []
+    for mode in list(modes.values())[1:]:
+        section = lines.get(mode.name)
+        shown = {
+            "db_url": url_text(mode.db_url), "table_name": "|".join(mode.tables) or "by the schema",
+            "mt_mode": mode.mt_mode, "hash_source": mode.hash_source,
+        }  # fmt: skip
+        for key, text in shown.items():
+            origin = f"{ini.path}: capture_mode"
+            if section is not None:
+                origin = f"{ini.path}:{section.values[key].line}" if key in section.values else DEFAULT
+            entries.append(Entry(f"capture_mode:{mode.name}", key, text, origin))
+    return entries
+
+
+def _listener_entries(listeners: list[tuple[Listener, list[Entry]]]) -> list[Entry]:
+    return [entry for _, entries in listeners for entry in entries]
+
+
+def _route_entries(ini: IniFile) -> list[Entry]:
+    return [
+        Entry(f"{ROUTE}:{section.label}", key, value.text, f"{ini.path}:{value.line}")
+        for section in ini.of_kind(ROUTE)
+        for key, value in section.values.items()
+    ]

@@ -1,0 +1,1 @@
+"""Records out of the house: capture files, HEP streams, text."""

@@ -1,0 +1,29 @@
+"""Whether a running service does its work: what ``/healthz`` says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def ailments(stats: dict[str, Any]) -> list[str]:
+    """What is wrong, a line each; empty = healthy.
+
+    A service is healthy while each listener has a worker that lives, and each database takes records or the spool does
+    instead. Capture that is switched off is none of its ailments.
+
+    Args:
+        stats: ``Controller.stats()``.
+    """
+    found = [
+        f"listener {listener['name']}: {missing} of {len(listener['workers'])} workers not running"
+        for listener in stats["listeners"]
+        if (missing := sum(not worker["pid"] for worker in listener["workers"]))
+    ]
+    for store in stats["stores"]:
+        if store["database_up"]:
+            continue
+        if store["spool_bytes"] is None:
+            found.append(f"capture mode {store['mode']}: the database is away, and there is no spool")
+        elif store["spool_full"]:
+            found.append(f"capture mode {store['mode']}: the database is away, and the spool is full")
+    return found

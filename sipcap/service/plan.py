@@ -1,0 +1,182 @@
+"""What a service does, made of its settings: how records are made, and where each capture mode stores them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from sipcap.batching import INSERT_MODES, BatchOptions, batches_ahead
+from sipcap.config.settings import DEFAULT, Settings
+from sipcap.errors import CannotStart
+from sipcap.hooks import load_hook
+from sipcap.modes import DEFAULT_MODE, CaptureMode
+from sipcap.pipeline import ExtractOptions
+from sipcap.routes import Routes
+from sipcap.routing import Router
+from sipcap.schemas import HOMER7
+from sipcap.sinks.base import Sink
+from sipcap.sinks.budget import Budget
+from sipcap.sinks.identity import identity_of
+from sipcap.sinks.registry import open_sink
+from sipcap.spool import Spool, SpoolPlace
+from sipcap.wire.topoh import DEFAULT_KEY, DEFAULT_PREFIX, CallIdMask
+
+OFF: Final = "capture_on is 0: nothing is stored until it is switched on"
+"""As in the module, a configuration that does not say otherwise starts switched off."""
+
+_SERVICE: Final = "sipcap"
+_POSTGRESQL: Final = ("postgresql", "postgresql_homer7")
+_DRIVERS: Final[Mapping[str, Sequence[str]]] = {
+    "sqlite": ("sqlite", "homer7_tables"), "postgresql": _POSTGRESQL, "postgres": _POSTGRESQL,
+    "mysql": ("mysql", "mysql_connect"), "unixodbc": ("odbc", "odbc_connect"), "odbc": ("odbc", "odbc_connect"),
+    "ndjson": ("ndjson",), "text": ("text",), "dbtext": ("text",),
+}  # fmt: skip
+"""Modules of ``sipcap.sinks`` by the scheme of a URL."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings, and what only options can say.
+
+    Args:
+        settings: what holds.
+        report_pattern: one table for all reports; None = by HEP type.
+        create: whether missing tables are created.
+    """
+
+    settings: Settings
+    report_pattern: str | None = None
+    create: bool = True
+
+    def check(self) -> None:
+        """Raise CannotStart for what can be seen to be impossible before anything is opened."""
+        settings = self.settings
+        if settings.schema == HOMER7 and settings.modes[DEFAULT_MODE].tables:
+            raise CannotStart(f"table_name does not go with schema {HOMER7}, whose tables are fixed")
+        if settings.schema == HOMER7 and self.report_pattern:
+            raise CannotStart(f"--report-table does not go with schema {HOMER7}, whose tables are fixed")
+        for mode in settings.modes.values():
+            try:
+                identity_of(mode.db_url)
+            except CannotStart as error:
+                raise CannotStart(str(error).replace("--db-url", self.source(mode))) from None
+
+    def groups(self) -> list[tuple[CaptureMode, ...]]:
+        """Capture modes by database: each has one process that stores, so that none waits for another."""
+        found: dict[str, list[CaptureMode]] = {}
+        for mode in self.settings.modes.values():
+            found.setdefault(identity_of(mode.db_url), []).append(mode)
+        return [tuple(modes) for modes in found.values()]
+
+    def is_idle(self, mode: CaptureMode) -> bool:
+        """Whether nobody has asked for this mode: the default database beside modes that are defined."""
+        is_default = mode.name == DEFAULT_MODE and self.settings.origins["db_url"] == DEFAULT
+        return is_default and len(self.settings.modes) > 1
+
+    def source(self, mode: CaptureMode) -> str:
+        """Where the database of a mode comes from, for messages."""
+        if mode.name != DEFAULT_MODE:
+            return f"capture mode {mode.name}: db_url"
+        origin = self.settings.origins["db_url"]
+        return origin if origin.startswith("--") else "--db-url" if origin == DEFAULT else f"{origin}: db_url"
+
+    def router(self, mode: CaptureMode) -> Router:
+        """Choose tables as a mode does."""
+        tables = () if self.settings.schema == HOMER7 else mode.tables
+        return Router(tables, self.report_pattern, mode.mt_mode, mode.hash_source, self.settings.schema)
+
+    def connect(self, mode: CaptureMode, budget: Budget) -> Sink:
+        """Open the database of a mode; raises CannotStart."""
+        try:
+            return open_sink(
+                mode.db_url, create=self.create, schema=self.settings.schema, budget=budget,
+                is_delayed=self._insert_mode == "delayed", columns=self.settings.columns,
+            )  # fmt: skip
+        except CannotStart as error:
+            raise CannotStart(str(error).replace("--db-url", self.source(mode))) from None
+
+    def preload(self) -> None:
+        """Load the drivers of all databases: once for all processes, and while everything can still be read."""
+        for mode in self.settings.modes.values():
+            for name in _DRIVERS.get(mode.db_url.partition("://")[0].strip().lower(), ()):
+                with suppress(ImportError):  # whoever connects tells what is missing
+                    import_module(f"sipcap.sinks.{name}")
+
+    def place(self, spool: Spool, mode: CaptureMode) -> SpoolPlace:
+        """Where the records of a mode wait while its database is away; raises CannotStart."""
+        return spool.place(mode.name, f"{self.settings.schema} {identity_of(mode.db_url)}")
+
+    def batches(self) -> BatchOptions:
+        """When a batch is written and how often it is tried.
+
+        Without a spool, and if nobody says otherwise, it is tried until the service is stopped.
+        """
+        settings = self.settings
+        retries: int | None = settings.insert_retries
+        if self.spool_path() is None and not settings.is_set("insert_retries"):
+            retries = None
+        return BatchOptions(
+            settings.batch_size, settings.batch_interval, retries, settings.insert_retry_timeout,
+            batches_ahead(self._insert_mode),
+        )  # fmt: skip
+
+    @property
+    def _insert_mode(self) -> str:
+        return INSERT_MODES[self.settings.db_insert_mode]
+
+    def spool_path(self) -> Path | None:
+        """Where records wait while a database is away; None = nowhere."""
+        if self.settings.spool is False:
+            return None
+        if isinstance(self.settings.spool, Path):
+            return self.settings.spool
+        return default_spool(os.environ)
+
+    def extraction(self) -> ExtractOptions:
+        """How messages become records; raises CannotStart if the hook cannot be loaded."""
+        settings = self.settings
+        return ExtractOptions(
+            settings.capture_node,
+            settings.callid_aleg_header,
+            (settings.custom_field1_header, settings.custom_field2_header, settings.custom_field3_header),
+            settings.capture_bad_msgs,
+            load_hook(settings.event_callback) if settings.event_callback else None,
+            settings.hook_timeout,
+            settings.nonsip_hook,
+            self._topoh(),
+            settings.max_age,
+            self.routes(),
+        )
+
+    def _topoh(self) -> CallIdMask | None:
+        settings = self.settings
+        if not settings.topoh_unmask:
+            return None
+        key = DEFAULT_KEY if settings.topoh_key is None else os.fsencode(settings.topoh_key)
+        return CallIdMask(key, settings.topoh_prefix or DEFAULT_PREFIX)
+
+    def routes(self) -> Routes | None:
+        """Where records go that name neither mode nor table themselves."""
+        return Routes(self.settings.routes) if self.settings.routes else None
+
+    @property
+    def has_files(self) -> bool:
+        """Whether something is read from files whose contents may change under the same name: hooks, certificates."""
+        return bool(self.settings.event_callback) or any(each.tls_cert for each in self.settings.listeners)
+
+    def with_settings(self, settings: Settings) -> Plan:
+        """The same with other settings."""
+        return replace(self, settings=settings)
+
+
+def default_spool(environment: Mapping[str, str]) -> Path:
+    """The usual place of the spool (design 1.7)."""
+    if state := environment.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(state)
+    home = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111  # may stay "~"
+    return Path(home, _SERVICE)

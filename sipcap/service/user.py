@@ -1,0 +1,70 @@
+"""From root to an ordinary user, when everything is open that only root may open."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+from collections.abc import Sequence
+from pathlib import Path
+
+from sipcap.errors import CannotStart
+
+
+class User:
+    """Whom the service runs as.
+
+    Args:
+        text: ``NAME`` or ``NAME:GROUP``.
+
+    Raises:
+        CannotStart: there is no such user or group, or this process may not become it.
+    """
+
+    def __init__(self, text: str) -> None:
+        name, _, group = text.partition(":")
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise CannotStart(f"there is no user {name}") from None
+        try:
+            self.group = grp.getgrnam(group).gr_gid if group else entry.pw_gid
+        except KeyError:
+            raise CannotStart(f"there is no group {group}") from None
+        self.name = name
+        self.number = entry.pw_uid
+        if os.geteuid() not in (0, self.number):
+            raise CannotStart(f"only root can become user {name}")
+
+    def take_folder(self, path: Path) -> None:
+        """Make a folder of the user's, if it is not there; raises CannotStart."""
+        if os.geteuid() != 0 or path.exists():
+            return
+        try:
+            path.mkdir(mode=0o700, parents=True)
+            os.chown(path, self.number, self.group)
+        except OSError as error:
+            raise CannotStart(f"cannot make the folder {path}: {error.strerror}") from None
+
+    def take_file(self, path: Path) -> None:
+        """Make an empty file of the user's, if it is not there; raises CannotStart."""
+        if os.geteuid() != 0:
+            return
+        with contextlib.suppress(FileExistsError):
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            except FileExistsError:
+                raise
+            except OSError as error:
+                raise CannotStart(f"cannot make the file {path}: {error.strerror}") from None
+            os.fchown(fd, self.number, self.group)
+            os.close(fd)
+
+    def become(self, groups: Sequence[int] | None = None) -> None:
+        """Be this user from here on, for good."""
+        if os.geteuid() != 0:
+            return
+        os.setgroups(list(groups) if groups is not None else os.getgrouplist(self.name, self.group))
+        os.setgid(self.group)
+        os.setuid(self.number)

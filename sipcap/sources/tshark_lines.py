@@ -1,0 +1,149 @@
+"""What tshark says of a packet, as messages: the lines of ``tshark -T ek -x``.
+
+In that form each layer comes with its bytes (``sip_raw``), which are those of the message exactly, reassembled and
+decrypted; several messages in one packet are a list. ``-T json`` has keys twice then, ``-T fields`` no bytes at all,
+and ``-T pdml`` is several times as long.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from sipcap.errors import DecodeError
+from sipcap.wire.hep3 import AF_INET, AF_INET6
+from sipcap.wire.message import Message
+
+LAYERS: Final = "frame eth sll vlan ip ipv6 udp tcp sctp sip"
+"""What tshark is asked to write: the layers that are looked at here."""
+
+_PROTOCOLS: Final = {"udp": 17, "tcp": 6, "sctp": 132}
+_TLS: Final = 22
+"""As HEP agents send it; IANA has no number for it."""
+
+_SECURE: Final = frozenset({"tls", "dtls"})
+
+Layer = dict[str, Any]
+
+
+class _Layers(Struct):
+    frame: Layer
+    eth: Layer | list[Layer] | None = None
+    sll: Layer | list[Layer] | None = None
+    vlan: Layer | list[Layer] | None = None
+    ip: Layer | list[Layer] | None = None
+    ipv6: Layer | list[Layer] | None = None
+    udp: Layer | list[Layer] | None = None
+    tcp: Layer | list[Layer] | None = None
+    sctp: Layer | list[Layer] | None = None
+    sip_raw: str | list[str] | None = None
+
+
+class _Line(Struct):
+    layers: _Layers | None = None
+
+
+class SeenPacket(Struct):
+    """One packet: its time, how many bytes of it were captured and sent, the messages, a datagram that is HEP."""
+
+    ts_us: int
+    captured: int
+    length: int
+    messages: list[Message]
+    hep: bytes
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def decode_line(line: bytes) -> SeenPacket | None:
+    """Decode one line; None if it tells of no packet (every other line is an index for Elasticsearch).
+
+    Raises:
+        DecodeError: ``tshark``: it has not the form that tshark writes.
+    """
+    try:
+        layers = _decode(line).layers
+        return None if layers is None else _packet(layers)
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, IndexError):
+        raise DecodeError("tshark") from None
+
+
+def _packet(layers: _Layers) -> SeenPacket:
+    frame = layers.frame
+    ts_us = _time(frame["frame_frame_time_epoch"])
+    protocols = frame["frame_frame_protocols"].split(":")
+    transport = next((name for name in reversed(protocols) if name in _PROTOCOLS), "")
+    ports = _last(getattr(layers, transport)) if transport else {}
+    message = Message(
+        b"",
+        ts_us,
+        source_port=_number(ports.get(f"{transport}_{transport}_srcport", 0)),
+        destination_port=_number(ports.get(f"{transport}_{transport}_dstport", 0)),
+        ip_protocol=_TLS if _SECURE & set(protocols) else _PROTOCOLS.get(transport, 0),
+        extra={},
+    )
+    _add_network(message, layers, protocols)
+    _add_link(message, layers)
+    payloads = [bytes.fromhex(text) for text in _all(layers.sip_raw)]
+    hep = b""
+    if transport == "udp" and message.ip_protocol != _TLS:
+        # A datagram is a message, whatever Content-Length says of it; tshark's ends there.
+        datagram = bytes.fromhex(_last(ports.get("udp_udp_payload_raw", "")))
+        payloads, hep = ([datagram], b"") if payloads else ([], datagram)
+    messages = [msgspec.structs.replace(message, payload=each, extra=dict(message.extra or {})) for each in payloads]
+    return SeenPacket(ts_us, _number(frame["frame_frame_cap_len"]), _number(frame["frame_frame_len"]), messages, hep)
+
+
+def _add_network(message: Message, layers: _Layers, protocols: list[str]) -> None:
+    """Addresses and the type of service of the innermost IP packet."""
+    network = next((name for name in reversed(protocols) if name in ("ip", "ipv6")), "")
+    if not network:
+        return
+    layer = _last(getattr(layers, network))
+    message.family = AF_INET if network == "ip" else AF_INET6
+    message.source_ip = _last(layer[f"{network}_{network}_src"])
+    message.destination_ip = _last(layer[f"{network}_{network}_dst"])
+    tos = layer.get("ip_ip_dsfield" if network == "ip" else "ipv6_ipv6_tclass")
+    if tos is not None and message.extra is not None:
+        message.extra["tos"] = _number(tos)
+
+
+def _add_link(message: Message, layers: _Layers) -> None:
+    """VLAN and MAC addresses, in the native reader's order."""
+    fields: dict[str, Any] = {}
+    number = _number(_last(layers.vlan)["vlan_vlan_id"]) if layers.vlan else 0
+    if number:
+        fields["vlan"] = number
+    if layers.eth:
+        ethernet = _last(layers.eth)
+        fields["source_mac"] = _last(ethernet["eth_eth_src"])
+        fields["destination_mac"] = _last(ethernet["eth_eth_dst"])
+    elif layers.sll and "sll_sll_src_eth" in (cooked := _last(layers.sll)):
+        fields["source_mac"] = _last(cooked["sll_sll_src_eth"])
+    message.extra = fields | (message.extra or {})
+
+
+def _all(value: str | list[str] | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else value
+
+
+def _last(value: Any) -> Any:
+    """The innermost of what may be there several times."""
+    return value[-1] if isinstance(value, list) else value
+
+
+def _number(value: Any) -> int:
+    return int(str(_last(value)), 0)
+
+
+def _time(text: str) -> int:
+    """Seconds since 1970 with nine decimals, or (tshark 4.2 and newer) a date and time in UTC, to microseconds."""
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    micros = int((fraction + "000000")[:6])
+    if "T" in whole:
+        whole = str(int(datetime.fromisoformat(f"{whole}+00:00").timestamp()))
+    return int(whole) * 1_000_000 + micros
