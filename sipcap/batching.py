@@ -32,8 +32,8 @@ class BatchOptions:
     """When a batch is written and how often it is tried.
 
     ``retries`` further attempts follow a failed one, None = without end; if they are counted, none begins
-    later than ``retry_timeout_s`` after the first. ``ahead`` batches may be on their way while the next is collected;
-    0 = whoever adds the last record of a batch writes it, and no deadline ends an attempt.
+    later than ``retry_timeout_s`` after the first. ``ahead`` batches may be on their way while the next is collected.
+    A batch has a ``deadline`` if ``stopping`` ends an attempt that does not come back, see Backlog.
     """
 
     size: int = 2_000
@@ -41,6 +41,7 @@ class BatchOptions:
     retries: int | None = 0
     retry_timeout_s: float = 60.0
     ahead: int = 0
+    deadline: bool = False
 
 
 class Batcher:
@@ -70,11 +71,17 @@ class Batcher:
         self.counters = counters
         retries = Retries(options.retries, options.retry_timeout_s)
         self._writer = BatchWriter(sink, retries, counters, dead_letters, stopping, place)
-        self._backlog = Backlog(self._writer, sink, options.ahead, stopping) if options.ahead else None
+        self._backlog = self._new_backlog(stopping)
         self._tables: dict[str, list[Row]] = {}
         self._size = 0
         self._characters = 0
         self._due_s = float("inf")
+
+    def _new_backlog(self, stopping: Callable[[], bool]) -> Backlog | None:
+        ahead = self._options.ahead
+        if not ahead and not self._options.deadline:
+            return None
+        return Backlog(self._writer, self._sink, max(ahead, 1), stopping)
 
     @property
     def due_s(self) -> float:
@@ -135,6 +142,8 @@ class Batcher:
         batch = self._writer.new_batch(tables)
         if self._backlog is not None:
             self._backlog.put(batch, characters)
+            if not self._options.ahead:
+                self._backlog.wait()
         else:
             self._writer.write_live(batch)
 

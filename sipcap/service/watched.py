@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from sipcap.counters import COUNTING, Counters
 from sipcap.errors import SinkError
 from sipcap.latency import Histogram
 from sipcap.record import SipRecord
-from sipcap.sinks.base import Adjusted, Interruptible, Row, Sink
+from sipcap.sinks.base import Adjusted, Interruptible, RemembersBatches, Row, Sink
 from sipcap.spool import SpoolPlace
 from sipcap.wire.sip_fields import REPLY
 
@@ -113,6 +113,12 @@ class WatchedSink:
         state.replies += replies
         state.requests += len(types) - replies
         return adjusted
+
+    def remember_since(self, oldest_s: Callable[[], float]) -> None:
+        """See RemembersBatches."""
+        sink: object = self._sink
+        if isinstance(sink, RemembersBatches):
+            sink.remember_since(oldest_s)
 
     def interrupt(self) -> None:
         """End a write that does not come back; see Interruptible."""

@@ -1,8 +1,9 @@
-"""How fast records get into each database: ``python -m tests.bench.bench_sinks [ROWS] [sqlite|postgresql|mysql ...]``.
+"""How fast records get into each database: ``python -m tests.bench.bench_sinks [--rows N] [sqlite|mysql|...]``.
 
 For each database, into the table that sipcap makes, with all its indexes, empty at the beginning:
 
-* sipcap: records through ``Batcher`` and the sink, 2,000 a transaction;
+* sipcap: records through ``Batcher`` and the sink, 2,000 a transaction, with ``--insert-mode`` (plain); the rate and
+  the table's size at each 100,000 rows, and the rate of each million: it falls as indexes outgrow the caches;
 * the database's own bulk loader (psql's COPY, the client's LOAD DATA LOCAL, sqlite3's .import), fed the same rows
   from a file written beforehand, all in one transaction.
 
@@ -12,6 +13,7 @@ started, with the settings that they come with (each commit synchronised).
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sipcap.batching import Batcher, BatchOptions
+from sipcap.batching import INSERT_MODES, Batcher, BatchOptions, batches_ahead
 from sipcap.counters import Counters
 from sipcap.extract import Extractor
 from sipcap.record import SIP_COLUMNS, Record
@@ -35,6 +37,8 @@ from tests.support.messages import BASE_TS_US, hep3_datagram
 from tests.support.servers import running
 
 STEP = 100_000
+MILLION = 1_000_000
+DATABASES = ("sqlite", "postgresql", "mysql")
 ROUNDS = 3  # the best one counts: what is slower was disturbed
 TABLE = "sip_capture"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -176,11 +180,12 @@ class Mysql(Served):
         return int(rows[0]["size"])
 
 
-def through_sipcap(subject: Subject, total: int) -> float:
+def through_sipcap(subject: Subject, total: int, mode: str) -> float:
     """Store records; prints rates on the way, returns seconds."""
-    sink = open_sink(subject.url)
-    batcher = Batcher(sink, BatchOptions(size=2_000), Counters())
+    sink = open_sink(subject.url, is_delayed=mode == "delayed")
+    batcher = Batcher(sink, BatchOptions(size=2_000, ahead=batches_ahead(mode)), Counters())
     together_s = 0.0
+    before = 0, 0.0  # rows and seconds at the last million
     for first in range(0, total, STEP):
         rows = [Row(record, {}) for record in records(first, min(STEP, total - first))]
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
@@ -190,10 +195,15 @@ def through_sipcap(subject: Subject, total: int) -> float:
         took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
         together_s += took_s
         say(
-            f"  sipcap, {subject.mode}: {len(rows) / took_s:>8,.0f} rows/s, {1e6 * cpu_s / len(rows):.1f} µs of its own"
-            f" CPU a row; then {first + len(rows):,} rows, {subject.size() / 1e6:,.0f} MB"
+            f"  sipcap, {mode}, {subject.mode}: {len(rows) / took_s:>8,.0f} rows/s, {1e6 * cpu_s / len(rows):.1f} µs of"
+            f" its own CPU a row; then {first + len(rows):,} rows, {subject.size() / 1e6:,.0f} MB"
         )
-    sink.close()
+        stored = first + len(rows)
+        if stored % MILLION == 0:
+            rate = (stored - before[0]) / (together_s - before[1])
+            say(f"  sipcap, million {stored // MILLION}: {rate:>8,.0f} rows/s")
+            before = stored, together_s
+    batcher.close()
     return together_s
 
 
@@ -228,20 +238,20 @@ def write_file(subject: Subject, path: Path, total: int) -> None:
     path.chmod(0o644)
 
 
-def measure(name: str, subject: Subject, folder: Path, total: int) -> None:
+def measure(name: str, subject: Subject, folder: Path, total: int, mode: str) -> None:
     """Measure one database both ways, in turns, and print."""
     file = folder / f"{name}.rows"
     write_file(subject, file, total)
     ours, theirs = [], []
     for _ in range(ROUNDS if total <= STEP else 1):
         make_table(subject)
-        ours.append(total / through_sipcap(subject, total))
+        ours.append(total / through_sipcap(subject, total, mode))
         make_table(subject)
         theirs.append(total / through_loader(subject, file))
         say(f"  its own bulk loader: {theirs[-1]:>8,.0f} rows/s")
     subject.empty()
     say(
-        f"{name}: sipcap {max(ours):,.0f} rows/s, its own bulk loader {max(theirs):,.0f} rows/s:"
+        f"{name}, {mode}: sipcap {max(ours):,.0f} rows/s, its own bulk loader {max(theirs):,.0f} rows/s:"
         f" {100 * max(ours) / max(theirs):.0f} %"
     )
 
@@ -264,13 +274,16 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Measure and print."""
-    words = sys.argv[1:]
-    total = int(words.pop(0).replace("_", "")) if words and words[0][0].isdigit() else STEP
-    say(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores; {total:,} rows of about 1,100 bytes")
+    parser = argparse.ArgumentParser(description="How fast records get into each database.")
+    parser.add_argument("databases", nargs="*", choices=DATABASES, default=list(DATABASES), metavar="DATABASE")
+    parser.add_argument("--rows", type=lambda text: int(text.replace("_", "")), default=STEP, metavar="N")
+    parser.add_argument("--insert-mode", choices=INSERT_MODES, default=INSERT_MODES[0])
+    asked = parser.parse_args()
+    say(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores; {asked.rows:,} rows of about 1,100 bytes")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        for name, subject in subjects(words or ("sqlite", "postgresql", "mysql"), Path(folder)):
-            measure(name, subject, Path(folder), total)
+        for name, subject in subjects(asked.databases, Path(folder)):
+            measure(name, subject, Path(folder), asked.rows, asked.insert_mode)
 
 
 if __name__ == "__main__":
