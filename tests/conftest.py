@@ -27,6 +27,7 @@ def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     for name in ("NO_COLOR", "FORCE_COLOR", "XDG_RUNTIME_DIR", "STATE_DIRECTORY"):
         kept.pop(name, None)
     fixed = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "TZ": "UTC", "COLUMNS": "100", "TERM": "xterm"}
+    fixed["SIPCAP_STATUS_SOCKET"] = ".status.sock"  # nobody else's service
     return {**kept, **fixed, **(changes or {})}
 
 
