@@ -15,6 +15,7 @@ A hook looks like this::
 from __future__ import annotations
 
 import copy
+import importlib
 import importlib.util
 import inspect
 import os
@@ -41,6 +42,9 @@ _SHOWN: Final = 200  # characters of a text that comes from elsewhere
 _STEPS: Final = 50  # of a traceback; an endless recursion has a thousand
 
 __all__ = ["EVENT", "Hook", "Request", "Route", "error_text", "load_hook"]
+
+_loaded: set[str] = set()
+"""Modules that hooks were loaded from."""
 
 Value = int | str | bytes | None
 Callback = Callable[["Request"], Any]
@@ -194,8 +198,18 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
+    """Import a module; one that was a hook before is read again, because a service may have been told to reload."""
     _look_in(Path.cwd())
-    return import_module(name)
+    before = sys.modules.pop(name, None) if name in _loaded else None
+    importlib.invalidate_caches()
+    try:
+        module = import_module(name)
+    except BaseException:
+        if before is not None:
+            sys.modules[name] = before
+        raise
+    _loaded.add(name)
+    return module
 
 
 def _look_in(folder: Path) -> None:

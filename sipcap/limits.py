@@ -311,6 +311,9 @@ MAX_SDP_LINES: Final = 1_000
 MAX_SDP_MEDIA: Final = 64
 """Addresses, and SSRCs, taken from one SDP."""
 
+MAX_NOTED_SDP_BYTES: Final = 16 << 20
+"""Messages with an SDP that wait to be read until a capture shows RTCP: the latest ten thousand."""
+
 MAX_MEDIA_PLACES: Final = 200_000
 """Addresses and SSRCs of media that are remembered for RTCP: ten thousands of calls at a time, 40 MB."""
 

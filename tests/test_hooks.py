@@ -83,6 +83,19 @@ def test_hook_that_cannot_be_loaded_says_why(folder: Path, text: str, why: str) 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["module_hook:on", "module_hook.py:on"])
+def test_hook_that_has_changed_is_read_again(folder: Path, text: str) -> None:
+    """A reload takes the new code; one that cannot be loaded leaves the old hook as it was."""
+    request = request_of(hep3_with(sip()))
+    first = load_hook(text)
+    (folder / "module_hook.py").write_text("def on(request):\n    return 1_000\n")
+    second = load_hook(text)
+    (folder / "module_hook.py").write_text("def on(request):\n    return 1_000_000\nraise KeyError\n")
+    with pytest.raises(CannotStart, match="KeyError"):
+        load_hook(text)
+    assert [hook.call(request) for hook in (first, second)] == [43, 1_000]
+
+
 def test_request_tells_the_message() -> None:
     """Addresses, type and text of the message, and what HEP says of it."""
     request = request_of(hep3_with(sip(), chunk(17, b"cid")))

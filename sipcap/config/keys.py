@@ -32,7 +32,9 @@ _PASSWORD: Final = re.compile(r"(//[^/@:]*:)[^/]*(@)|((?:password|passwd|pwd)=)[
 
 
 def url_text(url: Any) -> str:
-    """A database URL without its password."""
+    """A database URL without its password; of what is no URL nothing is shown: it may be one."""
+    if url and "://" not in str(url):
+        return HIDDEN
     return _PASSWORD.sub(lambda found: f"{found[1] or found[3]}{HIDDEN}{found[2] or ''}", str(url))
 
 

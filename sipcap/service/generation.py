@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sipcap.config.settings import Listener
 from sipcap.counters import Counters
-from sipcap.errors import CannotStart, Unwritten
+from sipcap.errors import CannotStart, SourceLost, Unwritten
 from sipcap.limits import SQLITE_BUSY_S, START_S, WORKER_SILENCE_S
 from sipcap.outlet import SharedTurnstile
 from sipcap.service.accounting import added, joined, lose_pending
@@ -238,10 +238,12 @@ class Generation:
             self._tend_end()
             return
         self._held = [(slot, before) for slot, before in self._held if any(each.pid for each in before)]
-        waiting = [slot for slot, _ in self._held]
-        for slot in self.slots:
-            if slot not in waiting:
-                slot.restart_if_due()
+        waiting = {slot for slot, _ in self._held}
+        for group in self._groups:
+            if waiting.isdisjoint(group.slots):
+                self._restart_workers(group)
+        for slot in self._storing:
+            slot.restart_if_due()
         if time.monotonic() >= self._look_s:
             self._look_s = time.monotonic() + _LOOK_AFTER_S
             self._look_for_loss()
@@ -250,6 +252,23 @@ class Generation:
         for slot in self._storing:
             if slot.pid and not slot.is_ready:  # later it may wait long for its database
                 self._kill_if_silent(slot, START_S)
+
+    def _restart_workers(self, group: Group) -> None:
+        """Start workers again that have ended; if what they captured from is gone, open it anew before."""
+        ended = [slot for slot in group.slots if not slot.pid]
+        if any(slot.code == SourceLost.exit_code for slot in ended):
+            if len(ended) < len(group.slots) or not all(slot.is_due for slot in ended):
+                return  # the others will notice as well
+            group.source.close()
+            try:
+                group.source.open()
+            except CannotStart as error:
+                _LOGGER.warning("listener %s: %s; it is tried again", group.listener.name, error)
+                for slot in ended:
+                    slot.put_off()
+                return
+        for slot in ended:
+            slot.restart_if_due()
 
     @staticmethod
     def _kill_if_silent(slot: Slot, silence_s: float) -> None:

@@ -189,13 +189,22 @@ class Slot:
         now_s = time.monotonic()
         if now_s - self._started_s > RESTART_STEADY_S:
             self._pause_s = _FIRST_PAUSE_S
-        self._next_s = now_s + self._pause_s
-        self._pause_s = min(2 * self._pause_s, RESTART_PAUSE_S)
+        self.put_off()
         return True
+
+    @property
+    def is_due(self) -> bool:
+        """Whether no process is there, and the pause before the next one is over."""
+        return not self.pid and time.monotonic() >= self._next_s
+
+    def put_off(self) -> None:
+        """Begin another pause, longer than the last one."""
+        self._next_s = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, RESTART_PAUSE_S)
 
     def restart_if_due(self) -> None:
         """Start the process again, if its pause is over."""
-        if not self.pid and time.monotonic() >= self._next_s:
+        if self.is_due:
             self.start()
 
     def kill(self) -> None:

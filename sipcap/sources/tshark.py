@@ -25,7 +25,7 @@ from sipcap.sources.capture_bytes import STDIN, is_pipe
 from sipcap.sources.replayed import in_turn
 from sipcap.sources.tshark_lines import LAYERS, SeenPacket, decode_line
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
-from sipcap.wire.hep import decode_datagram
+from sipcap.wire.hep import attach_frames, decode_datagram
 from sipcap.wire.message import Message
 
 _MESSAGES: Final = "sip || udp.payload[0:4] == 48:45:50:33"
@@ -65,7 +65,8 @@ class TsharkOptions:
 class TsharkSource:
     """A ReplaySource (see ``replayed.py``) over what tshark finds.
 
-    Packets without a message do not come out of tshark: ``stats.packets`` counts the others.
+    Packets without a message do not come out of tshark: ``stats.packets`` counts the others. A message in several
+    packets has the time of the last one, with which tshark shows it; to the native reader it is that of the first.
     """
 
     def __init__(self, options: TsharkOptions) -> None:
@@ -208,6 +209,7 @@ class TsharkSource:
             except DecodeError as error:
                 self.stats.received += 1
                 self.stats.rejected[error.reason] += 1
+            attach_frames(packet.hep, inner)
         else:
             inner = [each for each in packet.messages if self._is_message(each)]
             if not inner:

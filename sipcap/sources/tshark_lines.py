@@ -87,7 +87,7 @@ def _packet(layers: _Layers) -> SeenPacket:
         extra={},
     )
     _add_network(message, layers, protocols)
-    _add_link(message, layers)
+    _add_link(message, layers, protocols)
     payloads = [bytes.fromhex(text) for text in _all(layers.sip_raw)]
     hep = b""
     if transport == "udp" and message.ip_protocol != _TLS:
@@ -112,19 +112,28 @@ def _add_network(message: Message, layers: _Layers, protocols: list[str]) -> Non
         message.extra["tos"] = _number(tos)
 
 
-def _add_link(message: Message, layers: _Layers) -> None:
-    """VLAN and MAC addresses, in the native reader's order."""
+def _add_link(message: Message, layers: _Layers, protocols: list[str]) -> None:
+    """VLAN and MAC addresses of the frame as it was captured, not of one in a tunnel, in the native reader's order."""
     fields: dict[str, Any] = {}
-    number = _number(_last(layers.vlan)["vlan_vlan_id"]) if layers.vlan else 0
-    if number:
-        fields["vlan"] = number
-    if layers.eth:
-        ethernet = _last(layers.eth)
+    first_ip = next((at for at, name in enumerate(protocols) if name in ("ip", "ipv6")), len(protocols))
+    outer = protocols[:first_ip]
+    if tags := outer.count("vlan"):
+        number = _number(_layer(layers.vlan, tags - 1)["vlan_vlan_id"])
+        if number:
+            fields["vlan"] = number
+    if "eth" in outer and layers.eth:
+        ethernet = _layer(layers.eth, 0)
         fields["source_mac"] = _last(ethernet["eth_eth_src"])
         fields["destination_mac"] = _last(ethernet["eth_eth_dst"])
-    elif layers.sll and "sll_sll_src_eth" in (cooked := _last(layers.sll)):
+    elif "sll" in outer and "sll_sll_src_eth" in (cooked := _layer(layers.sll, 0)):
         fields["source_mac"] = _last(cooked["sll_sll_src_eth"])
     message.extra = fields | (message.extra or {})
+
+
+def _layer(value: Layer | list[Layer] | None, number: int) -> Layer:
+    """One of the layers of a kind, counted from the outside."""
+    found = value if isinstance(value, list) else [value or {}]
+    return found[number]
 
 
 def _all(value: str | list[str] | None) -> list[str]:

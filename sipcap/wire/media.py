@@ -6,15 +6,17 @@ what an earlier packet taught tells the call.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import re
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
 from typing import Any, Final, NamedTuple
 
-from sipcap.limits import MAX_MEDIA_PLACES
+from sipcap.limits import MAX_MEDIA_PLACES, MAX_NOTED_SDP_BYTES
 from sipcap.wire.message import Message
 from sipcap.wire.sdp import read_media
 
 _SDP: Final = (b"v=0\r\n", b"v=0\n")
+_CALL_ID: Final = re.compile(rb"(?:^|\n)(?:call-id|i)[ \t]*:([^\n]*)", re.IGNORECASE)
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # on hold: nobody's address
 
 
@@ -35,14 +37,36 @@ class MediaMap:
     def __init__(self) -> None:
         self._owners: OrderedDict[Hashable, _Owner] = OrderedDict()
         self._number = 0
+        self._noted: deque[bytes] = deque()
+        self._noted_bytes = 0
+        self._was_asked = False
 
     def __len__(self) -> int:
         return len(self._owners)
 
-    def learn(self, payload: bytes) -> None:
-        """Look for an SDP in a SIP message, cheaply if there is none."""
+    def note(self, payload: bytes) -> None:
+        """Keep a SIP message with an SDP, to be read when a report asks: most captures have none.
+
+        Until the first report, the latest of these messages are kept, and then all count.
+        """
         if _SDP[0] not in payload and _SDP[1] not in payload:
             return
+        self._noted.append(payload)
+        self._noted_bytes += len(payload)
+        if self._noted_bytes > MAX_NOTED_SDP_BYTES:
+            if self._was_asked:
+                self._read_noted()
+            while self._noted_bytes > MAX_NOTED_SDP_BYTES:
+                self._noted_bytes -= len(self._noted.popleft())
+
+    def _read_noted(self) -> None:
+        self._was_asked = True
+        while self._noted:
+            self.learn(self._noted.popleft())
+        self._noted_bytes = 0
+
+    def learn(self, payload: bytes) -> None:
+        """Read the SDP of a SIP message now."""
         callid = call_id_of(payload)
         if not callid:
             return
@@ -58,6 +82,7 @@ class MediaMap:
             message: its addresses.
             values: what ``decode_rtcp`` returned.
         """
+        self._read_noted()
         ends: list[Hashable] = list(_ends(message))
         owner = self._best(ends)
         if owner is None:
@@ -73,6 +98,7 @@ class MediaMap:
 
     def knows(self, message: Message) -> bool:
         """Whether one end is media of a call."""
+        self._read_noted()
         return any(end in self._owners for end in _ends(message))
 
     def _best(self, keys: Sequence[Hashable]) -> _Owner | None:
@@ -92,9 +118,6 @@ def _ends(message: Message) -> tuple[tuple[str, int], tuple[str, int]]:
 
 def call_id_of(payload: bytes) -> str:
     """The Call-ID of a SIP message; "" if it has none."""
-    head = payload[: payload.find(b"\r\n\r\n") + 2] if b"\r\n\r\n" in payload else payload
-    for line in head.split(b"\n"):
-        name, colon, value = line.partition(b":")
-        if colon and name.strip().lower() in (b"call-id", b"i"):
-            return value.strip().decode("utf-8", "replace")
-    return ""
+    end = payload.find(b"\r\n\r\n")
+    found = _CALL_ID.search(payload, 0, end + 2 if end >= 0 else len(payload))
+    return found[1].strip().decode("utf-8", "replace") if found else ""

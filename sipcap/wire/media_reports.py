@@ -54,5 +54,5 @@ class MediaReports:
             if message.payload_type == RTCP_PAYLOAD and (values := self._waiting.get(id(message))) is not None:
                 message.correlation_id = self.media.call_of(message, values)
             elif message.payload_type == SIP_PAYLOAD:
-                self.media.learn(message.payload)
+                self.media.note(message.payload)
         self._waiting.clear()

@@ -34,6 +34,8 @@ def _listening(side: Side, folder: Path, args: list[str]) -> Iterator[subprocess
             until_s = time.monotonic() + _OUT_S
             while b"listening on" not in (folder / "said").read_bytes() and time.monotonic() < until_s:
                 time.sleep(0.05)
+            if process.poll() is not None:
+                sys.exit((folder / "said").read_text())
             yield process
         finally:
             process.kill()

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from tests.support.messages import sip_message
 from tests.support.packets import ethernet, ip4, udp
 
-DISTINCT = 20_000
+DISTINCT = 10_000
 FLOWS = 500
 RTP_BYTES = 172
 _TURN = 64

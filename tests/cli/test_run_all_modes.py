@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from tests.cli.live import sip_frames
 from tests.support.background import wait_for
 from tests.support.captured import locked, messages_in, texts
+from tests.support.live import sip_frames
 from tests.support.messages import hep3_datagram, sip_message
 from tests.support.namespaces import cable
 from tests.support.packets import ip4, udp
@@ -75,6 +75,27 @@ def test_run_three_listeners_two_modes_and_three_routes(tmp_path: Path) -> None:
     assert messages_in(other, "tunnelled") == sorted(where["tunnelled"])
     assert messages_in(own) == sorted(where["rest"])
     assert all(where.values())
+
+
+def test_run_goes_on_when_an_interface_comes_back(tmp_path: Path) -> None:
+    """A mirror port that is gone costs the other listeners nothing, and is captured again as soon as it is there."""
+    text = f"{USUAL}{LISTEN}[listen:span]\nmode = mirror\niface = right\n"
+    with cable() as network, service(tmp_path, text, before=network.right.before) as running:
+        left, right = network.left, network.right
+        left.send_frames(sip_frames(5))
+        running.wait_for_stored(5)
+        right.ip("link", "del", right.name)
+        wait_for(lambda: "listener span" in running.process.said and "tried again" in running.process.said, "the loss")
+        left.ip("link", "add", left.name, "type", "veth", "peer", "name", right.name, "netns", right.namespace)
+        for side in (left, right):
+            side.ip("link", "set", side.name, "up")
+        count = running.process.said.count("listening on mirror:right")
+        wait_for(lambda: running.process.said.count("listening on mirror:right") > count, "the interface")
+        wait_for(lambda: len(running.workers) == 2, "the worker")
+        left.send_frames(sip_frames(5, first=5))
+        running.wait_for_stored(10)
+        running.stop()
+    assert messages_in(tmp_path / "sipcap.db") == texts(range(10))
 
 
 def test_run_database_that_is_away_holds_up_no_other(tmp_path: Path) -> None:

@@ -212,6 +212,19 @@ def test_secrets_of_a_file_may_stand_in_files_of_their_own(tmp_path: Path) -> No
     assert "pw" not in repr(found.entries)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:geheim@h/d", "mysql://u:ge:heim@h/d", "postgresql://h/d?user=u&password=geheim", "geheim",
+        "mysql://:geheim@h/d", "unixodbc://u:geheim@localhost/DSN?PWD=geheim",
+    ],
+)  # fmt: skip
+def test_password_is_never_shown(tmp_path: Path, url: str) -> None:
+    """Wherever it stands, and even if it is all that stands there."""
+    found = read(tmp_path, f"[sipcap]\ndb_url = {url}\ncapture_mode = m=>db_url={url};table_name=t\n")
+    assert "heim" not in repr(found.entries)
+
+
 @pytest.mark.parametrize("key", COLUMN_KEYS)
 def test_every_column_can_have_another_name(tmp_path: Path, key: str) -> None:
     """All 44 parameters of the module."""

@@ -167,7 +167,8 @@ def unmasking(folder: Path, *, key: str, prefix: str) -> Iterator[Capture]:
     folder.mkdir(parents=True, exist_ok=True)
     database, port = folder / "oracle.db", free_udp_port()
     config = _COMMON.format(port=port, modules=module_folder()) + _UNMASK.format(key=key, prefix=prefix)
-    config += _CAPTURE.format(database=database) + 'modparam("sipcapture", "topoh_unmask", 1)\n'
+    config += _CAPTURE.format(driver="sqlite", url=f"sqlite:///{database}")
+    config += 'modparam("sipcapture", "topoh_unmask", 1)\n'
     with tables_of_the_module(database), _daemon(folder, config, port) as (process, log):
         yield Capture(port, Database(database), log, process)
 

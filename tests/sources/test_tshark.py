@@ -18,6 +18,7 @@ from sipcap.sources.tshark import TsharkOptions, TsharkSource
 from sipcap.sources.tshark_lines import decode_line
 from sipcap.wire.message import SIP_PAYLOAD, Message
 from tests.support import packets as p
+from tests.support.layered import CASES, SEGMENT_CASES, two_segments
 from tests.support.messages import BASE_TS_US, hep3_datagram, sip, sip_message
 from tests.support.programs import need
 from tests.support.tls import self_signed
@@ -87,6 +88,27 @@ def test_tshark_of_a_generated_capture_gives_the_native_messages(tmp_path: Path,
     messages, _ = seen(path)
     assert messages == native(path)
     assert len(messages) == 16
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.blind and not case.options])
+def test_tshark_of_a_layer_gives_the_native_message(tmp_path: Path, name: str) -> None:
+    """In every tunnel and in fragments, the message and its envelope are the same to both."""
+    path = tmp_path / "layer.pcap"
+    frames = CASES[name].frames(sip())
+    path.write_bytes(p.pcap(((BASE_TS_US, frame) for frame in frames), CASES[name].link))
+    messages, _ = seen(path)
+    assert len(messages) == 1
+    assert messages == native(path)
+
+
+@pytest.mark.parametrize("name", SEGMENT_CASES)
+def test_tshark_of_segments_gives_the_native_message(tmp_path: Path, name: str) -> None:
+    """A message in two segments is one to both, whatever the segments are in."""
+    path = tmp_path / "segments.pcap"
+    path.write_bytes(p.pcap((BASE_TS_US, frame) for frame in two_segments(name, sip(), 1)))
+    messages, _ = seen(path)
+    assert len(messages) == 1
+    assert messages == native(path)
 
 
 def test_tshark_with_ports_takes_what_is_on_them(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ class Background:
     @property
     def summary(self) -> dict[str, Any]:
         """The counters at its end, with ``--log-format json``."""
-        found = [json.loads(line) for line in self.said.splitlines()]
+        found = [json.loads(line) for line in self.said.splitlines() if line.startswith("{")]  # no traceback of a hook
         counters: dict[str, Any] = next(line for line in reversed(found) if "received" in line)
         return counters
 

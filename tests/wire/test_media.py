@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipcap.errors import DecodeError
-from sipcap.limits import MAX_MEDIA_PLACES, MAX_SDP_MEDIA
+from sipcap.limits import MAX_MEDIA_PLACES, MAX_NOTED_SDP_BYTES, MAX_SDP_MEDIA
 from sipcap.wire.media import MediaMap, call_id_of
 from sipcap.wire.media_reports import MediaReports
 from sipcap.wire.message import Message
@@ -102,6 +102,21 @@ def test_port_that_is_used_again_belongs_to_the_later_call() -> None:
     assert media.call_of(rtcp(*way), values) == "first"
     media.learn(invite(SDP + b"m=audio 4000 RTP/AVP 0\r\n", "second"))
     assert media.call_of(rtcp(*way), values) == "second"
+
+
+def test_messages_that_nobody_asks_about_are_bounded() -> None:
+    """Without RTCP the latest are kept; with it, none is forgotten unread."""
+    media = MediaMap()
+    long = SDP + b"m=audio 6000 RTP/AVP 0\r\n" + b"a=x\r\n" * 10_000
+    media.note(invite(SDP + b"m=audio 4000 RTP/AVP 0\r\n", "old"))
+    for _ in range(MAX_NOTED_SDP_BYTES // len(long) + 2):
+        media.note(invite(long, "new"))
+    assert media._noted_bytes <= MAX_NOTED_SDP_BYTES
+    assert not media.knows(rtcp(("192.0.2.1", 4001), ("", 0)))
+    media.note(invite(SDP + b"m=audio 4000 RTP/AVP 0\r\n", "old"))
+    for _ in range(MAX_NOTED_SDP_BYTES // len(long) + 2):
+        media.note(invite(long, "new"))
+    assert media.knows(rtcp(("192.0.2.1", 4001), ("", 0)))
 
 
 def test_media_of_a_flood_of_calls_is_bounded() -> None:
