@@ -29,7 +29,6 @@ def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     # A service that a test starts is steered from the test's folder, and not from a place that others share.
     kept["SIPCAP_STATUS_SOCKET"] = "sipcap.sock"
     fixed = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "TZ": "UTC", "COLUMNS": "100", "TERM": "xterm"}
-    fixed["SIPCAP_STATUS_SOCKET"] = ".status.sock"  # nobody else's service
     return {**kept, **fixed, **(changes or {})}
 
 
