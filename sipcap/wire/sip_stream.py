@@ -346,16 +346,19 @@ class SipFramer:
             Whether there is one, and where it begins, or else the first byte that may belong to one.
         """
         buffer = self._buffer
+        tried = begin  # what begins before this is no start line: each is looked at once, however often a line has the version
         while True:
             hit = buffer.find(_VERSION, max(self._scanned, begin))
             if hit < 0:
                 self._scanned = max(self._scanned, begin, len(buffer) - len(_VERSION) + 1)
                 return False, max(buffer.rfind(b"\n", begin) + 1, begin, len(buffer) - MAX_SIP_START_LINE_BYTES)
-            line = buffer.rfind(b"\n", max(begin, hit - MAX_SIP_START_LINE_BYTES), hit) + 1 or begin
+            lowest = max(begin, hit - MAX_SIP_START_LINE_BYTES)
+            line = buffer.rfind(b"\n", lowest, hit) + 1 or lowest
+            at_line = line > lowest or (is_line and line == begin)
             if len(buffer) < hit + _STATUS_BYTES:
                 self._scanned = hit
                 return False, line
-            for candidate in _candidates(buffer, line, hit, is_line=is_line or line > begin):
+            for candidate in _candidates(buffer, max(line, tried), hit, is_line=at_line and line >= tried):
                 verdict = _is_start(buffer, candidate)
                 if verdict is None:
                     self._scanned = hit
@@ -363,7 +366,7 @@ class SipFramer:
                 if verdict:
                     self._scanned = candidate
                     return True, candidate
-            self._scanned = hit + len(_VERSION)
+            self._scanned = tried = hit + len(_VERSION)
 
     def gap(self, lost: int) -> SipFrame | None:
         """Bytes are missing here. Call it when ``next_message`` has returned None.
@@ -468,6 +471,8 @@ def _is_start(buffer: bytearray, line: int) -> bool | None:
     text = bytes(buffer[line : end + _MAX_NAME])
     if _REPLY_LINE(text) is None and _REQUEST_LINE(text) is None:
         return False
+    if not _is_start_line(text[: end - line - 1]):
+        return False  # found, it would be refused, and found again
     header = text[end - line :]
     if _HEADER(header) is not None:
         return True
