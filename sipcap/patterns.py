@@ -188,7 +188,10 @@ def _first_second(fields: dict[str, str]) -> int:
 def _days(fields: dict[str, str]) -> range:
     """The days that the name of a cyclic pattern may mean."""
     if "Y" not in fields and "y" not in fields:
-        return _CALENDAR
+        if "G" not in fields:
+            return _CALENDAR
+        monday_s = calendar.timegm(dt.date.fromisocalendar(int(fields["G"]), 1, 1).timetuple())
+        return range(monday_s, monday_s + 53 * 7 * DAY_S, DAY_S)
     new_year_s = calendar.timegm((_year(fields), 1, 1, 0, 0, 0))
     return range(new_year_s, new_year_s + 366 * DAY_S, DAY_S)
 

@@ -31,7 +31,7 @@ def decode_datagram(data: bytes, messages: list[Message], received_us: int = 0) 
 
     Raises:
         DecodeError: ``empty``, ``magic`` (no HEP), ``too_many`` (frames), ``inflate`` (more than ``MAX_INFLATED_BYTES``
-            in all of them), or a reason of ``decode_hep3`` and ``decode_hep12``. It stands for one message that is lost.
+            in all of them), or a reason of ``decode_hep3`` and ``decode_hep12``. It stands for one lost message.
     """
     if data[:4] not in MAGICS:
         if not data:

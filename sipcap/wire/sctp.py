@@ -89,15 +89,16 @@ def _chunks(carried: Carried) -> list[Chunk]:
 class SctpMessages:
     """Makes user messages of chunks, in whatever order these come, and leaves out those sent again.
 
-    Memory is bounded: the chunk that has waited longest goes first, with those next to it. ``lost`` collects what has been given up, for the
-    caller to take out.
+    Memory is bounded: the chunk that has waited longest goes first, with those next to it. ``lost`` collects what has
+    been given up, for the caller to take out.
     """
 
     def __init__(self) -> None:
         self.lost: list[LostChunk] = []
         self.held_bytes = 0
         self._waiting: OrderedDict[tuple[_Flow, int], tuple[int, Chunk, Datagram]] = OrderedDict()
-        self._row_ends: dict[tuple[_Flow, int], int] = {}  # of a row's first number the last, and the other way round
+        # Of the first number of a row (see _put_to_row) the last, and the other way round.
+        self._row_ends: dict[tuple[_Flow, int], int] = {}
         self._seen: OrderedDict[_Flow, _Window] = OrderedDict()
 
     def receive(self, carried: Carried, ts_us: int) -> list[Datagram]:

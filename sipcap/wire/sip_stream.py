@@ -346,7 +346,7 @@ class SipFramer:
             Whether there is one, and where it begins, or else the first byte that may belong to one.
         """
         buffer = self._buffer
-        tried = begin  # what begins before this is no start line: each is looked at once, however often a line has the version
+        tried = begin  # nothing before this begins a start line: one line may have the version a thousand times
         while True:
             hit = buffer.find(_VERSION, max(self._scanned, begin))
             if hit < 0:
