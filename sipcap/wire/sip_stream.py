@@ -39,6 +39,7 @@ _KNOWN_METHOD = re.compile(
 ).search
 _HEADER = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+[ \t]*:").match
 _HEADER_BEGIN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]*[ \t]*\Z").match
+_HEAD_WINDOW: Final = 4_096  # bytes; nearly all heads are shorter
 _MAX_NAME: Final = 64  # bytes of a header's name, where one is looked for to believe a start line
 MID_STREAM: Final = "mid_stream"
 """The reason for what is skipped before the first start line of a stream that was picked up on its way."""
@@ -63,11 +64,19 @@ class SipFrame(NamedTuple):
 
 def head_end(data: bytes | bytearray, begin: int = 0) -> int:
     """Where the body begins behind the first empty line; 0 if there is none."""
-    crlf = data.find(b"\n\r\n", begin)
-    bare = data.find(b"\n\n", begin, crlf + 1 if crlf >= 0 else len(data))
-    if bare >= 0:
-        return bare + 2
-    return crlf + 3 if crlf >= 0 else 0
+    size = len(data)
+    while True:
+        # A window at a time: a buffer full of heads that end in one way is not searched to its end for the other.
+        end = min(begin + _HEAD_WINDOW, size)
+        crlf = data.find(b"\n\r\n", begin, end)
+        bare = data.find(b"\n\n", begin, crlf + 1 if crlf >= 0 else end)
+        if bare >= 0:
+            return bare + 2
+        if crlf >= 0:
+            return crlf + 3
+        if end == size:
+            return 0
+        begin = end - 2
 
 
 def content_length(head: bytes) -> int | None:

@@ -8,6 +8,7 @@ that reached something new.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import tempfile
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     if not set(names) <= set(targets):
         _say(f"{__doc__}\nNAME is one of: {' '.join(targets)}")
         return 2
+    logging.disable()  # a warning for each of a million inputs helps nobody
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, environment
+from tests.fuzz.cutting import packed
+from tests.fuzz.packets import LINKS
 from tests.fuzz.seeds import seeds_of
 from tests.fuzz.targets import TARGETS
+from tests.support.packets import ETHERNET, SOURCE, ethernet, ip4
+from tests.support.tcp import tcp
 
 _SECONDS = 1
 """For each target; libFuzzer adds one, so that all of them take about 50 s."""
@@ -26,6 +30,16 @@ FOUND: dict[str, tuple[str, bytes]] = {
     "fifo request carried out twice": (
         "fifo",
         b'{"jsonrpc":"2.0","method":"a"}\n{"jsonrpc":"2.0","method":"b"}\n' + b"[" * 40 + b"\n",
+    ),
+    "table pattern with %G alone does not know its names": ("patterns", b"x_%G_"),
+    "rtcp with a description of nobody is encoded without it": (
+        "rtcp",
+        b"\x80\xc9\0\1\0\0\0\1\x80\xca\0\0",
+    ),
+    "tcp segment to itself stays for ever": (
+        "packets",
+        bytes((LINKS.index(ETHERNET), 1))
+        + packed([ethernet(ip4(tcp(b"INVITE sip:a", 5_060, 5_060), 6, destination=SOURCE))]),
     ),
 }
 """What was found: the target, and the bytes."""
