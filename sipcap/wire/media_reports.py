@@ -24,7 +24,8 @@ class MediaReports:
 
     def __init__(self) -> None:
         self.media = MediaMap()
-        self._waiting: dict[int, dict[str, Any]] = {}  # by the identity of messages
+        # By the identity of messages, which are kept: that of one that nobody wanted must not become another's.
+        self._waiting: dict[int, tuple[Message, dict[str, Any]]] = {}
 
     def report(self, message: Message) -> bool:
         """Turn a UDP payload into the JSON of its RTCP; false if it is none.
@@ -45,14 +46,14 @@ class MediaReports:
             return False
         message.payload = msgspec.json.encode(values)
         message.payload_type = RTCP_PAYLOAD
-        self._waiting[id(message)] = values
+        self._waiting[id(message)] = message, values
         return True
 
     def relate(self, messages: list[Message]) -> None:
         """Learn from the SDP of SIP messages, and give each report the Call-ID of its call, if that is known."""
         for message in messages:
-            if message.payload_type == RTCP_PAYLOAD and (values := self._waiting.get(id(message))) is not None:
-                message.correlation_id = self.media.call_of(message, values)
+            if message.payload_type == RTCP_PAYLOAD and (report := self._waiting.get(id(message))) is not None:
+                message.correlation_id = self.media.call_of(message, report[1])
             elif message.payload_type == SIP_PAYLOAD:
                 self.media.note(message.payload)
         self._waiting.clear()
