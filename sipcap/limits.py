@@ -13,10 +13,6 @@ MAX_DATAGRAM_BYTES: Final = 65_535
 MAX_INFLATED_BYTES: Final = 1 << 20
 """Chunk 0x0010 may inflate to this much, all of one datagram together; larger is a bomb, not a SIP message."""
 
-MAX_INFLATED_BATCH_BYTES: Final = 16 << 20
-"""What has inflated in one batch of datagrams: 256 of 64 KB, which is what a datagram may carry plainly. Without it,
-256 bombs of 1 KB are 256 MB of messages at once."""
-
 MAX_HEP_PER_DATAGRAM: Final = 64
 """HEP messages in one datagram; voipmonitor packs a few."""
 

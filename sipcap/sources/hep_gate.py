@@ -7,8 +7,8 @@ import time
 
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
-from sipcap.limits import MAX_CLOCK_AHEAD_S, MAX_INFLATED_BATCH_BYTES, MIN_LIVE_TS_US
-from sipcap.wire.hep import attach_frames, decode_datagram, inflated_bytes
+from sipcap.limits import MAX_CLOCK_AHEAD_S, MIN_LIVE_TS_US
+from sipcap.wire.hep import attach_frames, decode_datagram
 from sipcap.wire.message import Message
 
 
@@ -30,7 +30,7 @@ class HepGate:
         messages: list[Message] = []
         now_us = time.time_ns() // 1_000
         errors = 0
-        size = inflated = 0
+        size = 0
         for data in datagrams:
             size += len(data)
             first = len(messages)
@@ -44,12 +44,6 @@ class HepGate:
                 messages[first].frame = data
             else:
                 attach_frames(data, messages[first:])
-            grown = inflated_bytes(data, messages, first)
-            if grown and (inflated := inflated + grown) > MAX_INFLATED_BATCH_BYTES:
-                count = len(messages) - first
-                del messages[first:]
-                errors += count
-                stats.rejected["inflate"] += count
         stats.bytes += size
         stats.datagrams += len(datagrams)
         stats.received += len(messages) + errors

@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
-from sipcap.limits import MAX_INFLATED_BATCH_BYTES
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
-from sipcap.wire.hep import attach_frames, decode_datagram, inflated_bytes, looks_like_hep
+from sipcap.wire.hep import attach_frames, decode_datagram, looks_like_hep
 from sipcap.wire.ip import PROTOCOL_REASONS, SCTP, TCP, UDP, UDP_LITE
 from sipcap.wire.link import LinkType, link_fields
 from sipcap.wire.media_reports import MediaReports
@@ -61,7 +60,6 @@ class PacketDecoder:
         self._sctp = SctpMessages()
         self._streams = StreamMessages(ports)
         self._reports = MediaReports()
-        self._inflated = 0  # bytes, in this batch
         self.last_us = 0
         """The time of the last packet, microseconds since 1970; 0 = there was none."""
         self._messages: list[Message] = []
@@ -71,7 +69,6 @@ class PacketDecoder:
     def decode(self, packets: Sequence[Packet]) -> list[Message]:
         """Make messages of packets: the hot loop."""
         messages = self._messages
-        self._inflated = 0
         times: list[int] = []
         skipped = self._skipped
         size = 0
@@ -267,12 +264,6 @@ class PacketDecoder:
             stats.received += 1
             stats.rejected[error.reason] += 1
         attach_frames(datagram.payload, inner)
-        grown = inflated_bytes(datagram.payload, inner)
-        self._inflated += grown
-        if grown and self._inflated > MAX_INFLATED_BATCH_BYTES:
-            stats.received += len(inner)
-            stats.rejected["inflate"] += len(inner)
-            return
         ports = self._ports
         for message in inner:
             message.ts_us = message.ts_us or ts_us

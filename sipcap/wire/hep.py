@@ -73,21 +73,6 @@ def attach_frames(data: bytes, messages: Sequence[Message]) -> None:
             offset += int.from_bytes(data[offset + 4 : offset + 6], "big")
 
 
-def inflated_bytes(data: bytes, messages: Sequence[Message], first: int = 0) -> int:
-    """The payloads of a datagram's messages, if they are longer than itself: then they have been inflated; else 0.
-
-    Args:
-        data: the datagram.
-        messages: its own, from ``first`` on.
-        first: their begin.
-    """
-    if len(messages) - first == 1:
-        size = len(messages[first].payload)  # nearly always
-    else:
-        size = sum(len(message.payload) for message in messages[first:])
-    return size if size > len(data) else 0
-
-
 def whole_frames(data: bytes) -> int:
     """How many bytes at the beginning are whole HEPv3 frames.
 

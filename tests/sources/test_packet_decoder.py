@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 
@@ -11,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipcap.counters import Counters
-from sipcap.limits import FRAGMENT_TIMEOUT_US, MAX_FRAGMENTED_PACKETS, MAX_INFLATED_BYTES, MAX_LAYERS
+from sipcap.limits import FRAGMENT_TIMEOUT_US, MAX_FRAGMENTED_PACKETS, MAX_LAYERS
 from sipcap.sources.packet_decoder import Packet, PacketDecoder
 from sipcap.wire.link import LINK_TYPES
 from sipcap.wire.message import Message
 from tests.support import packets as p
 from tests.support.layered import CASES, SEGMENT_CASES, two_segments
-from tests.support.messages import BASE_TS_US, chunk, hep3, hep3_datagram, sip, sip_message, usual_chunks
+from tests.support.messages import BASE_TS_US, hep3_datagram, sip, sip_message
 
 
 class Decoded:
@@ -298,15 +297,3 @@ def test_a_flood_of_first_fragments_loses_none_uncounted() -> None:
     ]
     decoded = Decoded(frames)
     assert decoded.stats.rejected == {"fragment_memory": 100, "fragment": MAX_FRAGMENTED_PACKETS}
-
-
-def test_many_bombs_in_one_batch_inflate_to_a_bounded_whole() -> None:
-    """HEP in captured packets, too: what goes beyond is counted, and the next batch begins anew."""
-    bomb = hep3(*usual_chunks(), chunk(0x10, zlib.compress(b"a" * MAX_INFLATED_BYTES)))
-    frames = [p.ethernet(p.ip4(p.udp(each))) for each in [bomb] * 40 + [hep3_datagram(0)]]
-    stats = Counters()
-    decoder = PacketDecoder(stats, Counter())
-    packets = [Packet(BASE_TS_US, frame, LINK_TYPES[1]) for frame in frames]
-    for number in (1, 2):
-        assert len(decoder.decode(packets)) == 16 + 1
-        assert (stats.received, stats.rejected) == (41 * number, {"inflate": 24 * number})
