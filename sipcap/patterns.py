@@ -175,6 +175,8 @@ def _tells_the_date(used: set[str]) -> bool:
         return False
     if has_day:
         return True
+    if len(used & set("UVW")) > 1 or (has_year and "G" in used):
+        return False  # weeks or years that begin on different days: a name may stand for a part of one
     return has_week or (has_year and not (used & set("V")) and not (has_month and used & set("UW")))
 
 

@@ -32,6 +32,7 @@ FOUND: dict[str, tuple[str, bytes]] = {
         b'{"jsonrpc":"2.0","method":"a"}\n{"jsonrpc":"2.0","method":"b"}\n' + b"[" * 40 + b"\n",
     ),
     "table pattern with %G alone does not know its names": ("patterns", b"x_%G_"),
+    "table pattern with weeks of two kinds does not know its names": ("patterns", b"%U%Y%W"),
     "rtcp with a description of nobody is encoded without it": (
         "rtcp",
         b"\x80\xc9\0\1\0\0\0\1\x80\xca\0\0",
