@@ -8,7 +8,8 @@ from typing import Any
 def ailments(stats: dict[str, Any]) -> list[str]:
     """What is wrong, a line each; empty = healthy.
 
-    A service is healthy while all its processes live, and each database takes records or the spool does instead. Capture that is switched off is none of its ailments.
+    A service is healthy while all its processes live, and each database takes records or the spool does
+    instead. Capture that is switched off is none of its ailments.
 
     Args:
         stats: ``Controller.stats()``.
