@@ -36,7 +36,7 @@ EXAMPLES
 NOTES
     Run it as whoever starts the service: it sees what that one may. Nothing is changed: a port is bound for a
     moment, a database is asked for the right to write, and an INSERT of no rows is rolled back. All checks together
-    take 25 seconds at most. Exit code 1: something is wrong."""
+    take half a minute at most. Exit code 1: something is wrong."""
 
 
 @click.command("doctor", epilog=_EPILOG)

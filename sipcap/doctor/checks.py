@@ -101,7 +101,8 @@ def _folders(plan: Plan) -> Iterator[Finding]:
 def _needs(plan: Plan) -> Iterator[Need]:
     settings: Settings = plan.settings
     if (spool := plan.spool_path()) is not None:
-        yield Need("spool", spool, settings.spool_max, "--spool-max")
+        databases = len(plan.groups())  # each has its own bound
+        yield Need("spool", spool, databases * settings.spool_max, "--spool-max", databases)
     if settings.dead_letter is not None:
         yield Need("dead letters", settings.dead_letter, settings.dead_letter_max)
     for mode in settings.modes.values():

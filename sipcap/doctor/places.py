@@ -23,12 +23,14 @@ class Need(NamedTuple):
         path: a folder or file, which may not be there yet.
         most_bytes: what it may grow to.
         option: of ``sipcap run``, which bounds it; "" where nothing does.
+        parts: how many are bounded by that option.
     """
 
     name: str
     path: Path
     most_bytes: int
     option: str = ""
+    parts: int = 1
 
 
 def check_folder(name: str, folder: Path, account: Account, *, made: bool = True) -> Finding:
@@ -88,7 +90,7 @@ def _smaller(sharing: Sequence[Need], free: int, wanted: int) -> str:
     if not bounded:
         return ""
     largest = max(bounded, key=lambda need: need.most_bytes)
-    left = largest.most_bytes - (wanted - free)
+    left = (largest.most_bytes - (wanted - free)) // largest.parts
     return f"sipcap run {largest.option} {left}" if left > 0 else ""
 
 

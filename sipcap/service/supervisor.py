@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import sipcap
@@ -20,7 +21,7 @@ from sipcap.counters import Counters
 from sipcap.errors import CannotStart, Unwritten
 from sipcap.limits import KEPT_ERRORS
 from sipcap.service.accounting import added, settle_spool
-from sipcap.service.control.places import place_to_serve
+from sipcap.service.control.places import SYSTEM_FOLDER, place_to_serve
 from sipcap.service.control.server import ControlOptions, ControlServer
 from sipcap.service.controller import ReloadError, UnknownMode
 from sipcap.service.generation import Generation, World
@@ -178,6 +179,8 @@ class Supervisor:
                 user.take_file(sqlite_path(mode.db_url))
         for place in control.places:
             user.own(place)
+            if place.parent == Path(SYSTEM_FOLDER):  # nobody else's: the socket can be removed at the end
+                user.own(place.parent)
         user.become()
         _LOGGER.info("running as user %s", user.name)
 

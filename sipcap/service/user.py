@@ -62,7 +62,7 @@ class User:
             os.close(fd)
 
     def own(self, path: Path) -> None:
-        """Make the user the owner of a socket or FIFO that this process has made; its group stays. Raises CannotStart.
+        """Make the user the owner of a socket, FIFO or folder of the service; its group stays. Raises CannotStart.
 
         Then the user may remove it at the end, if the folder allows that, and its mode lets him use it.
         """

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.doctor.conftest import Doctor, of
 from tests.support.database_server import DatabaseServer
 from tests.support.databases import ServedDatabase
+from tests.support.odbc import DataSources
 
 COMMON = ("--listen", "udp:127.0.0.1:0", "--skip", "clock", "--skip", "disk")
 
@@ -125,3 +131,53 @@ def test_doctor_of_a_server_that_is_down_says_how_to_start_it(doctor: Doctor) ->
     for scheme, unit in (("mysql", "mariadb"), ("postgresql", "postgresql")):
         (found,) = of(doctor("--db-url", f"{scheme}://u:p@127.0.0.1:1/x", *COMMON), "databases")
         assert found["command"] == f"sudo systemctl start {unit}"
+
+
+def test_doctor_looks_at_the_tables_of_the_schema_and_moment(doctor: Doctor, request: pytest.FixtureRequest) -> None:
+    """HOMER 7's tables, and one of a day under other names of columns; nothing is inserted."""
+    database = ServedDatabase(request.getfixturevalue("postgresql_server"))
+    folder: Path = request.getfixturevalue("tmp_path")
+    try:
+        database.execute("CREATE TABLE hep_proto_1_call (id int, sid text, create_date timestamp)")
+        text = f"[sipcap]\ncapture_on = 1\ndb_url = {database.url}\nschema = homer7\n"
+        (folder / "modes.ini").write_text(text)
+        found = doctor("--config", "modes.ini", *COMMON[2:], "--skip", "listeners")
+        assert not of(found, "databases")
+        told = [each["text"].partition(": ")[2] for each in of(found, "databases", "ok")]
+        assert "hep_proto_1_call may be written" in told
+        assert "there is no table hep_proto_1_registration yet; it may be created" in told
+        day = time.strftime("sip_%Y%m%d", time.gmtime())
+        database.execute(f"CREATE TABLE {day} (micro_ts bigint)")
+        (folder / "modes.ini").write_text(text.replace("schema = homer7", "table_name = sip_%Y%m%d"))
+        found = doctor("--config", "modes.ini", *COMMON[2:], "--skip", "listeners")
+        assert any(each["text"].endswith(f"{day} may be written") for each in of(found, "databases", "ok"))
+        assert database.execute(f"SELECT * FROM {day}") == []
+    finally:
+        database.close()
+
+
+def test_doctor_of_a_read_only_table_of_odbc_says_what_the_driver_says(
+    doctor: Doctor, data_sources: DataSources, tmp_path: Path
+) -> None:
+    """A data source is opened and written to like the others; one that is not there is named."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "odbc.db")) as file:
+        file.execute("CREATE TABLE sip_capture (micro_ts BIGINT)")
+    name = data_sources.add("sqlite", Database=tmp_path / "odbc.db")
+    env = {key: os.environ[key] for key in ("ODBCSYSINI", "ODBCINI")}
+    found = doctor("--db-url", f"unixodbc://localhost/{name}", *COMMON, env=env)
+    assert not of(found, "databases")
+    assert any("sip_capture may be written" in each["text"] for each in of(found, "databases", "ok"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "odbc.db")) as file:
+        file.execute("DROP TABLE sip_capture")
+        file.execute("CREATE VIEW sip_capture AS SELECT 1 AS micro_ts")
+    (refused,) = of(doctor("--db-url", f"unixodbc://localhost/{name}", *COMMON, env=env), "databases")
+    assert "sip_capture cannot be written" in refused["text"]
+    (gone,) = of(doctor("--db-url", "unixodbc://localhost/no_such_source", *COMMON, env=env), "databases")
+    assert gone["command"] == "odbcinst -q -s"
+
+
+def test_doctor_of_a_database_that_nobody_knows_names_those_that_are_known(doctor: Doctor) -> None:
+    """A scheme of another program."""
+    (found,) = of(doctor("--db-url", "oracle://u:secret@h/x", *COMMON), "databases")
+    assert "unknown database oracle; known: sqlite:///FILE" in found["text"]
+    assert "secret" not in found["text"]
