@@ -28,7 +28,8 @@ MIRROR: Final = "mirror"
 LISTEN_MODES: Final = (HEP, IPIP, MIRROR)
 DIRECTIONS: Final = ("in", "out", "both")
 
-_PASSWORD: Final = re.compile(r"(//[^/@:]*:)[^/]*(@)|((?:password|passwd|pwd)=)[^&;]*", re.IGNORECASE)
+# Up to the last @ of the line: an @ or / in a password should be escaped, but is shown no less if it is not.
+_PASSWORD: Final = re.compile(r"(//(?!/)[^@:\n]*:).*(@)|((?:password|passwd|pwd)=)[^&;]*", re.IGNORECASE)
 
 
 def url_text(url: Any) -> str:

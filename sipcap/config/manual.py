@@ -87,7 +87,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "hep_type": "HEP payload types with commas between; SIP is 1.",
         "capture_id": "Capture ids of HEP agents with commas between.",
         "header": "NAME: a regular expression that its value must contain.",
-        "table": "The table, a strftime pattern in UTC of the message's time.",
+        "table": "The table, a strftime pattern in UTC of the message's time. What is no SIP has other columns, and "
+        "goes there only if hep_type names its type.",
         "capture_mode": "The capture mode.",
         "forward": "An endpoint that gets the packet as well, byte for byte.",
     },
