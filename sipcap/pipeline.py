@@ -178,6 +178,7 @@ def capture(
     encode: Encode,
     *,
     stopping: Callable[[], bool],
+    on_batch: Callable[[], None] | None = None,
     on_tick: Callable[[], None] | None = None,
     switch: Callable[[], bool] | None = None,
 ) -> None:
@@ -189,6 +190,7 @@ def capture(
         outlet: started; takes the lines.
         encode: records to bytes, one line each.
         stopping: asked between batches; true makes the source give what it has and end.
+        on_batch: called when messages have been received and counted, before anything is done with them.
         on_tick: called after each batch, and ten times a second while the outlet has no room: for
             publishing counters.
         switch: asked for each batch whether capture is on; what comes while it is off is ``filtered{capture_off}``,
@@ -200,6 +202,8 @@ def capture(
         if on_tick is not None:
             ticks.append(on_tick)
         for messages in source:
+            if on_batch is not None:
+                on_batch()
             records: list[Record] = []
             if switch is None or switch():
                 records = intake.records(messages)

@@ -28,7 +28,8 @@ MIRROR: Final = "mirror"
 LISTEN_MODES: Final = (HEP, IPIP, MIRROR)
 DIRECTIONS: Final = ("in", "out", "both")
 
-_PASSWORD: Final = re.compile(r"(//[^/@:]*:)[^/]*(@)|((?:password|passwd|pwd)=)[^&;]*", re.IGNORECASE)
+# Up to the last @ of the line: an @ or / in a password should be escaped, but is shown no less if it is not.
+_PASSWORD: Final = re.compile(r"(//(?!/)[^@:\n]*:).*(@)|((?:password|passwd|pwd)=)[^&;]*", re.IGNORECASE)
 
 
 def url_text(url: Any) -> str:
@@ -198,7 +199,8 @@ ROUTE_HELP: Final[Mapping[str, str]] = {
     "hep_type": "Condition: HEP types, 1 for SIP, 5 for RTCP, with commas between.",
     "capture_id": "Condition: ids of HEP's capture agents, with commas between.",
     "header": "Condition: Name: REGEX, searched in the first header of that name.",
-    "table": "Where matching records go: one pattern, strftime in UTC of the message's time.",
+    "table": "Where matching records go: one pattern, strftime in UTC of the message's time. What is no SIP has other "
+    "columns, and goes there only if hep_type names its type.",
     "capture_mode": "The capture mode that stores them.",
     "forward": "[udp:|tcp:]HOST:PORT of a collector that gets the packet, byte for byte, as well.",
 }
