@@ -26,7 +26,7 @@ function __sipcap_at
 end
 
 complete -c sipcap -f
-complete -c sipcap -n '__sipcap_at' -a listen -d 'live capture: HEP to NDJSON'
+complete -c sipcap -n '__sipcap_at' -a listen -d 'live capture: HEP, a mirror port or IP-in-IP to NDJSON'
 complete -c sipcap -n '__sipcap_at' -a replay -d 'captures to HEP or NDJSON'
 complete -c sipcap -n '__sipcap_at' -a store -d 'NDJSON to a database'
 complete -c sipcap -n '__sipcap_at' -a report -d 'the module\'s report_capture([table],[cid],[data])'

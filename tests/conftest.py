@@ -26,6 +26,8 @@ def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SIPCAP_")}
     for name in ("NO_COLOR", "FORCE_COLOR", "XDG_RUNTIME_DIR", "STATE_DIRECTORY"):
         kept.pop(name, None)
+    # A service that a test starts is steered from the test's folder, and not from a place that others share.
+    kept["SIPCAP_STATUS_SOCKET"] = "sipcap.sock"
     fixed = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "TZ": "UTC", "COLUMNS": "100", "TERM": "xterm"}
     return {**kept, **fixed, **(changes or {})}
 

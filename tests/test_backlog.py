@@ -25,6 +25,8 @@ from tests.support.sinks import Away, Bench, MemorySink, Refusing, Tables
 class SlowSink(MemorySink):
     """A sink whose writes wait until they are let go."""
 
+    is_in_process = False
+
     def __init__(self) -> None:
         super().__init__()
         self.gate = threading.Event()
@@ -108,6 +110,19 @@ def test_batches_on_their_way_are_bounded_by_what_they_hold(slow: SlowSink, monk
     full.join(30)
     bench.batcher.flush()
     assert bench.numbers() == list(range(6))
+
+
+def test_one_batch_ahead_of_a_sink_that_works_here_is_waited_for(slow: SlowSink) -> None:
+    """SQLite and reading would share the interpreter: nothing is collected meanwhile, and the deadline holds."""
+    slow.is_in_process = True
+    bench = Bench(slow, size=10, ahead=1)
+    full = threading.Thread(target=bench.add, args=(0, 10))
+    full.start()
+    full.join(0.3)
+    assert full.is_alive()
+    slow.gate.set()
+    full.join(30)
+    assert (bench.counters.stored, bench.batcher.pending) == (10, 0)
 
 
 def test_send_does_not_wait_and_flush_does(slow: SlowSink) -> None:

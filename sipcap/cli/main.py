@@ -18,7 +18,7 @@ from sipcap.cli.console import report_error
 from sipcap.errors import SipcapError, Unwritten
 
 COMMANDS = {
-    "listen": "live capture: HEP to NDJSON",
+    "listen": "live capture: HEP, a mirror port or IP-in-IP to NDJSON",
     "replay": "captures to HEP or NDJSON",
     "store": "NDJSON to a database",
     "report": "the module's report_capture([table],[cid],[data])",

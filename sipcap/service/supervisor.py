@@ -406,12 +406,21 @@ def control_options_of(settings: Settings) -> ControlOptions:
     """Where the service can be asked; without a word about it at the usual place, if that is possible."""
     socket = settings.control_socket
     return ControlOptions(
-        str(socket) if socket is not None else place_to_serve(),
+        str(socket) if socket is not None else _usual_place(),
         settings.control_group,
         None if settings.binrpc_socket is None else str(settings.binrpc_socket),
         None if settings.rpc_fifo is None else str(settings.rpc_fifo),
         settings.metrics_listen,
     )
+
+
+def _usual_place() -> str | None:
+    place = place_to_serve()
+    if place is None:
+        _LOGGER.info(
+            "no control socket: neither /run/sipcap nor XDG_RUNTIME_DIR can have it, and control_socket is not set"
+        )
+    return place
 
 
 def _check_overlap(listener: Listener, before: dict[str, tuple[Listener, LiveSource]]) -> None:

@@ -13,7 +13,7 @@ from sipcap.counters import COUNTING, Counters
 from sipcap.errors import SinkError
 from sipcap.latency import Histogram
 from sipcap.record import SipRecord
-from sipcap.sinks.base import Adjusted, Interruptible, RemembersBatches, Row, Sink
+from sipcap.sinks.base import Adjusted, Interruptible, RemembersBatches, Row, Sink, is_in_process
 from sipcap.spool import SpoolPlace
 from sipcap.wire.sip_fields import REPLY
 
@@ -89,6 +89,7 @@ class WatchedSink:
         self._last_id = ""
         self._begun_s: float | None = None
         self.open, self.close = sink.open, sink.close
+        self.is_in_process = is_in_process(sink)
 
     def write(self, batch_id: str, tables: Mapping[str, Sequence[Row]]) -> Adjusted:
         """Store a batch; see Sink."""

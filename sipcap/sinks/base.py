@@ -44,6 +44,14 @@ class Sink(Protocol):
         """Disconnect; may be called twice."""
 
 
+def is_in_process(sink: object) -> bool:
+    """Whether a sink does the database's work itself (SQLite, files): then reading beside it gains nothing.
+
+    Its attribute of that name says so.
+    """
+    return bool(getattr(sink, "is_in_process", False))
+
+
 @runtime_checkable
 class RemembersBatches(Protocol):
     """What a sink with a ledger may have besides: it forgets the ids of batches after a time."""

@@ -28,6 +28,8 @@ class NdjsonSink:
         create: whether missing files are created.
     """
 
+    is_in_process = True
+
     def __init__(self, folder: Path, *, create: bool = True) -> None:
         self._folder = Folder(folder, create=create)
 

@@ -70,6 +70,8 @@ class SqliteSink:
         naming: what columns are called in the tables, but for HOMER 7's; None = as the module calls them.
     """
 
+    is_in_process = True
+
     def __init__(
         self,
         path: Path,

@@ -48,6 +48,8 @@ class TextSink:
         CannotStart: db_text could not read a column of such a name.
     """
 
+    is_in_process = True
+
     def __init__(
         self, folder: Path, *, create: bool = True, schema: str = SIPCAPTURE, naming: Naming | None = None
     ) -> None:

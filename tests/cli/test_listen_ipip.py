@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.live import JSON, listening, texts, wait_for_lines
 from tests.support.background import background, imbalance, wait_for
+from tests.support.live import JSON, listening, texts, wait_for_lines
 from tests.support.messages import sip, sip_message
 from tests.support.namespaces import Cable, cable
 from tests.support.packets import ip4, ip6, udp

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.live import JSON, listening, sip_frames, texts, wait_for_lines
 from tests.support.background import background, imbalance, wait_for
 from tests.support.layered import CASES
+from tests.support.live import JSON, listening, sip_frames, texts, wait_for_lines
 from tests.support.messages import sip, sip_message
 from tests.support.namespaces import Cable, cable
 from tests.support.packets import ETHERNET, ethernet, fragments4, ip4, ip6, udp

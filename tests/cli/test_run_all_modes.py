@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from tests.cli.live import sip_frames
 from tests.support.background import wait_for
 from tests.support.captured import locked, messages_in, texts
+from tests.support.live import sip_frames
 from tests.support.messages import hep3_datagram, sip_message
 from tests.support.namespaces import cable
 from tests.support.packets import ip4, udp

@@ -53,7 +53,7 @@ def test_status_finds_the_socket_in_the_environment(sipcap: RunSipcap, path: str
     """The variable that run uses, too; and the user's own folder."""
     assert sipcap("status", env={"SIPCAP_STATUS_SOCKET": path}).stdout == b"Enabled\n"
     Path(path).rename(Path(path).with_name("sipcap.sock"))
-    done = sipcap("status", env={"XDG_RUNTIME_DIR": str(Path(path).parent)})
+    done = sipcap("status", env={"SIPCAP_STATUS_SOCKET": "", "XDG_RUNTIME_DIR": str(Path(path).parent)})
     assert done.stdout == b"Enabled\n" or Path("/run/sipcap/sipcap.sock").exists()
 
 

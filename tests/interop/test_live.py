@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.live import JSON, wait_for_lines
 from tests.support.background import Background, background, imbalance, wait_for
+from tests.support.live import JSON, wait_for_lines
 from tests.support.namespaces import Cable, cable
 
 from . import sipp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -20,9 +21,14 @@ def places() -> list[str]:
 
 
 def place_to_serve() -> str | None:
-    """Where a service that nobody told makes its socket: in the first folder that is there and may be written to."""
+    """Where a service that nobody told makes its socket: in the first folder that may be written to.
+
+    That of the system is made if it is missing, which root may.
+    """
     if path := os.environ.get(SOCKET_VARIABLE):
         return path
+    with contextlib.suppress(OSError):
+        Path(_SYSTEM).mkdir(mode=0o755)
     return next((path for path in places() if os.access(Path(path).parent, os.W_OK | os.X_OK)), None)
 
 
