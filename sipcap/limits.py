@@ -11,7 +11,7 @@ MAX_DATAGRAM_BYTES: Final = 65_535
 """The largest UDP payload fits; a HEPv3 total length has 16 bits as well."""
 
 MAX_INFLATED_BYTES: Final = 1 << 20
-"""Chunk 0x0010 may inflate to this much; larger is a bomb, not a SIP message."""
+"""Chunk 0x0010 may inflate to this much, all of one datagram together; larger is a bomb, not a SIP message."""
 
 MAX_HEP_PER_DATAGRAM: Final = 64
 """HEP messages in one datagram; voipmonitor packs a few."""
@@ -321,7 +321,7 @@ MAX_CONFIG_INCLUDES: Final = 100
 """Files that a Kamailio configuration includes; they may include each other without end."""
 
 MAX_SCRIPT_NESTING: Final = 100
-"""Blocks within blocks of a Kamailio script; people write five."""
+"""Blocks within blocks, and brackets within brackets, of a Kamailio script; people write five."""
 
 MAX_TRANSLATED_ROUTES: Final = 1_000
 """Routes that are made of a Kamailio script."""

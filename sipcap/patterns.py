@@ -175,6 +175,8 @@ def _tells_the_date(used: set[str]) -> bool:
         return False
     if has_day:
         return True
+    if len(used & set("UVW")) > 1 or (has_year and "G" in used):
+        return False  # weeks or years that begin on different days: a name may stand for a part of one
     return has_week or (has_year and not (used & set("V")) and not (has_month and used & set("UW")))
 
 
@@ -188,7 +190,10 @@ def _first_second(fields: dict[str, str]) -> int:
 def _days(fields: dict[str, str]) -> range:
     """The days that the name of a cyclic pattern may mean."""
     if "Y" not in fields and "y" not in fields:
-        return _CALENDAR
+        if "G" not in fields:
+            return _CALENDAR
+        monday_s = calendar.timegm(dt.date.fromisocalendar(int(fields["G"]), 1, 1).timetuple())
+        return range(monday_s, monday_s + 53 * 7 * DAY_S, DAY_S)
     new_year_s = calendar.timegm((_year(fields), 1, 1, 0, 0, 0))
     return range(new_year_s, new_year_s + 366 * DAY_S, DAY_S)
 

@@ -102,25 +102,35 @@ def parse_ini(data: bytes, path: str) -> IniFile:
     sections: dict[str, Section] = {}
     current: Section | None = None
     open_key = ""  # whose value may go on
+    further: list[tuple[int, str]] = []  # the lines of it that are not in it yet
+
+    def finish_value() -> None:
+        if current is not None and further:
+            current.values[open_key] = Value((*current.values[open_key].lines, *further))
+            further.clear()
+
     for number, line in enumerate(data.split(b"\n"), start=1):
         text = _decode(line, path, number)
         stripped = text.strip()
         if not stripped:
+            finish_value()
             open_key = ""
         elif stripped[0] in _COMMENTS:
             continue
         elif text[0] in " \t":
             if current is None or not open_key:
                 raise _error(path, number, "indented, but there is no value that goes on here")
-            value = current.values[open_key]
-            current.values[open_key] = Value((*value.lines, (number, stripped)))
+            further.append((number, stripped))
         elif stripped[0] == "[":
+            finish_value()
             current = _section(stripped, path, number, sections)
             open_key = ""
         elif current is None:
             raise _error(path, number, "a key before the first [section]")
         else:
+            finish_value()
             open_key = _add_value(current, stripped, path, number)
+    finish_value()
     return IniFile(path, tuple(sections.values()))
 
 

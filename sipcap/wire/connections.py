@@ -186,8 +186,11 @@ class Connections:
         """Begin to follow a connection, with its first payload; None if there is nothing to follow yet."""
         key = segment[1:6]
         flags = segment.flags
+        source, source_port, destination, destination_port, scope = key
+        if source_port == destination_port and source == destination:
+            self.strays += 1  # to itself, as an attack sends it: there would be no telling its directions apart
+            return None
         if flags & SYN:
-            source, source_port, destination, destination_port, scope = key
             self._ignored.pop(key, None)
             self._ignored.pop((destination, destination_port, source, source_port, scope), None)
             self._openings.pop(key, None)

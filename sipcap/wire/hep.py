@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sipcap.errors import DecodeError
-from sipcap.limits import MAX_HEP_PER_DATAGRAM
+from sipcap.limits import MAX_HEP_PER_DATAGRAM, MAX_INFLATED_BYTES
 from sipcap.wire.hep3 import HEADER_BYTES, decode_hep3
 from sipcap.wire.hep12 import decode_hep12
 from sipcap.wire.hep_chunks import MAGICS
@@ -30,8 +30,8 @@ def decode_datagram(data: bytes, messages: list[Message], received_us: int = 0) 
         received_us: when it came, microseconds since 1970; see ``decode_hep12``.
 
     Raises:
-        DecodeError: ``empty``, ``magic`` (no HEP), ``too_many`` (frames), or a reason of
-            ``decode_hep3`` and ``decode_hep12``. It stands for one message that is lost.
+        DecodeError: ``empty``, ``magic`` (no HEP), ``too_many`` (frames), ``inflate`` (more than ``MAX_INFLATED_BYTES``
+            in all of them), or a reason of ``decode_hep3`` and ``decode_hep12``. It stands for one lost message.
     """
     if data[:4] not in MAGICS:
         if not data:
@@ -47,11 +47,14 @@ def decode_datagram(data: bytes, messages: list[Message], received_us: int = 0) 
 
 
 def _decode_further(data: bytes, offset: int, messages: list[Message]) -> None:
-    count = 1
+    count, payload_bytes = 1, len(messages[-1].payload)
     while data[offset : offset + 4] in MAGICS:
         if count == MAX_HEP_PER_DATAGRAM:
             raise DecodeError("too_many")
         message, offset = decode_hep3(data, offset)
+        payload_bytes += len(message.payload)
+        if payload_bytes > MAX_INFLATED_BYTES:
+            raise DecodeError("inflate")  # 60 bombs of 1 KB fit into a datagram
         messages.append(message)
         count += 1
 

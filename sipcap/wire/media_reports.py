@@ -25,7 +25,8 @@ class MediaReports:
 
     def __init__(self) -> None:
         self.media = MediaMap()
-        self._waiting: dict[int, dict[str, Any]] = {}  # by the identity of messages
+        # By the identity of messages, which are kept: that of one that nobody wanted must not become another's.
+        self._waiting: dict[int, tuple[Message, dict[str, Any]]] = {}
 
     def report(self, message: Message) -> bool:
         """Turn a UDP payload into the JSON of its RTCP; false if it is none.
@@ -46,7 +47,7 @@ class MediaReports:
             return False
         message.payload = msgspec.json.encode(values)
         message.payload_type = RTCP_PAYLOAD
-        self._waiting[id(message)] = values
+        self._waiting[id(message)] = message, values
         return True
 
     def relate(self, messages: list[Message]) -> None:
@@ -56,6 +57,6 @@ class MediaReports:
             if message.payload_type == SIP_PAYLOAD:
                 if SDP in message.payload:
                     self.media.note(message.payload)
-            elif (values := waiting.get(id(message))) is not None:
-                message.correlation_id = self.media.call_of(message, values)
+            elif (report := waiting.get(id(message))) is not None:
+                message.correlation_id = self.media.call_of(message, report[1])
         self._waiting.clear()

@@ -133,6 +133,8 @@ def _block(data: bytes, offset: int) -> dict[str, int]:
 
 
 def _read_sdes(packet: _Packet, found: dict[str, Any]) -> None:
+    if not packet.bits:
+        return  # "valid but useless" (RFC 3550 6.5)
     items: list[dict[str, Any]] = found.setdefault("sdes_information", [])
     body, offset = packet.body, 0
     for _ in range(packet.bits):

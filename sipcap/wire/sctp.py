@@ -89,14 +89,16 @@ def _chunks(carried: Carried) -> list[Chunk]:
 class SctpMessages:
     """Makes user messages of chunks, in whatever order these come, and leaves out those sent again.
 
-    Memory is bounded: the chunk that has waited longest goes first. ``lost`` collects what has been given up, for the
-    caller to take out.
+    Memory is bounded: the chunk that has waited longest goes first, with those next to it. ``lost`` collects what has
+    been given up, for the caller to take out.
     """
 
     def __init__(self) -> None:
         self.lost: list[LostChunk] = []
         self.held_bytes = 0
         self._waiting: OrderedDict[tuple[_Flow, int], tuple[int, Chunk, Datagram]] = OrderedDict()
+        # Of the first number of a row (see _put_to_row) the last, and the other way round.
+        self._row_ends: dict[tuple[_Flow, int], int] = {}
         self._seen: OrderedDict[_Flow, _Window] = OrderedDict()
 
     def receive(self, carried: Carried, ts_us: int) -> list[Datagram]:
@@ -135,40 +137,59 @@ class SctpMessages:
     def _add(self, flow: _Flow, chunk: Chunk, empty: Datagram, ts_us: int) -> Datagram | None:
         if chunk.flags & _BEGINS and chunk.flags & _ENDS:
             return _joined([chunk], empty)
+        if (flow, chunk.number) in self._waiting:
+            self._give_up((flow, chunk.number), "fragment")  # the flow has begun anew: its numbers come again
         self._waiting[flow, chunk.number] = (ts_us, chunk, empty)
         self.held_bytes += len(chunk.data) + CHUNK_COST
-        parts = self._message_around(flow, chunk)
-        if parts is None:
-            while self.held_bytes > MAX_FRAGMENT_BYTES:
-                self._give_up(next(iter(self._waiting)), "fragment_memory")
-            return None
-        for part in parts:
-            self._take_out((flow, part.number))
-        return _joined(parts, empty)
+        first, last = self._put_to_row(flow, chunk)
+        size = (last - first) % _NUMBERS + 1
+        is_whole = self._flags(flow, first) & _BEGINS and self._flags(flow, last) & _ENDS and size <= MAX_FRAGMENTS
+        if is_whole:
+            return _joined([part for part, _ in self._take_row(flow, first, size)], empty)
+        while self.held_bytes > MAX_FRAGMENT_BYTES:
+            self._give_up(next(iter(self._waiting)), "fragment_memory")
+        return None
 
-    def _message_around(self, flow: _Flow, chunk: Chunk) -> list[Chunk] | None:
-        """The chunks of a message, its numbers without a gap from the one that begins to the one that ends."""
-        parts = [chunk]
-        while not parts[0].flags & _BEGINS:
-            before = self._waiting.get((flow, (parts[0].number - 1) % _NUMBERS))
-            if before is None or before[1].flags & _ENDS or len(parts) >= MAX_FRAGMENTS:
-                return None
-            parts.insert(0, before[1])
-        while not parts[-1].flags & _ENDS:
-            behind = self._waiting.get((flow, (parts[-1].number + 1) % _NUMBERS))
-            if behind is None or behind[1].flags & _BEGINS or len(parts) >= MAX_FRAGMENTS:
-                return None
-            parts.append(behind[1])
-        return parts
+    def _put_to_row(self, flow: _Flow, chunk: Chunk) -> tuple[int, int]:
+        """The first and the last number of the row that a chunk is in now.
 
-    def _take_out(self, key: tuple[_Flow, int]) -> tuple[Chunk, Datagram]:
-        _, chunk, empty = self._waiting.pop(key)
-        self.held_bytes -= len(chunk.data) + CHUNK_COST
-        return chunk, empty
+        A row is a message as far as it is there without a gap. Its two ends know each other: whoever sends parts
+        without a beginning or an end must not make us walk along all of them for each.
+        """
+        first = last = chunk.number
+        before, behind = (first - 1) % _NUMBERS, (last + 1) % _NUMBERS
+        if not chunk.flags & _BEGINS and not self._flags(flow, before, _ENDS) & _ENDS:
+            first = self._row_ends.pop((flow, before))
+        if not chunk.flags & _ENDS and not self._flags(flow, behind, _BEGINS) & _BEGINS:
+            last = self._row_ends.pop((flow, behind))
+        self._row_ends[flow, first] = last
+        self._row_ends[flow, last] = first
+        return first, last
+
+    def _flags(self, flow: _Flow, number: int, default: int = 0) -> int:
+        """The flags of a chunk that waits."""
+        waiting = self._waiting.get((flow, number))
+        return default if waiting is None else waiting[1].flags
+
+    def _take_row(self, flow: _Flow, first: int, size: int) -> list[tuple[Chunk, Datagram]]:
+        """Take a whole row out."""
+        row = []
+        for number in range(first, first + size):
+            _, chunk, empty = self._waiting.pop((flow, number % _NUMBERS))
+            self.held_bytes -= len(chunk.data) + CHUNK_COST
+            row.append((chunk, empty))
+        del self._row_ends[flow, first]
+        self._row_ends.pop((flow, (first + size - 1) % _NUMBERS), None)  # the same, if it is alone
+        return row
 
     def _give_up(self, key: tuple[_Flow, int], reason: str) -> None:
-        chunk, empty = self._take_out(key)
-        self.lost.append(LostChunk(reason, _joined([chunk], empty) if chunk.flags & _BEGINS else None))
+        """Give up a chunk, and with it all that it is in a row with: without it they will never be whole."""
+        flow, first = key
+        while not self._flags(flow, first) & _BEGINS and not self._flags(flow, (first - 1) % _NUMBERS, _ENDS) & _ENDS:
+            first = (first - 1) % _NUMBERS
+        size = (self._row_ends[flow, first] - first) % _NUMBERS + 1
+        for chunk, empty in self._take_row(flow, first, size):
+            self.lost.append(LostChunk(reason, _joined([chunk], empty) if chunk.flags & _BEGINS else None))
 
     def expire(self, ts_us: int) -> None:
         """Give up what has waited too long; a clock that jumps back ends it, too."""

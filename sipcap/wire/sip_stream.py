@@ -39,6 +39,7 @@ _KNOWN_METHOD = re.compile(
 ).search
 _HEADER = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+[ \t]*:").match
 _HEADER_BEGIN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]*[ \t]*\Z").match
+_HEAD_WINDOW: Final = 4_096  # bytes; nearly all heads are shorter
 _MAX_NAME: Final = 64  # bytes of a header's name, where one is looked for to believe a start line
 MID_STREAM: Final = "mid_stream"
 """The reason for what is skipped before the first start line of a stream that was picked up on its way."""
@@ -63,11 +64,19 @@ class SipFrame(NamedTuple):
 
 def head_end(data: bytes | bytearray, begin: int = 0) -> int:
     """Where the body begins behind the first empty line; 0 if there is none."""
-    crlf = data.find(b"\n\r\n", begin)
-    bare = data.find(b"\n\n", begin, crlf + 1 if crlf >= 0 else len(data))
-    if bare >= 0:
-        return bare + 2
-    return crlf + 3 if crlf >= 0 else 0
+    size = len(data)
+    while True:
+        # A window at a time: a buffer full of heads that end in one way is not searched to its end for the other.
+        end = min(begin + _HEAD_WINDOW, size)
+        crlf = data.find(b"\n\r\n", begin, end)
+        bare = data.find(b"\n\n", begin, crlf + 1 if crlf >= 0 else end)
+        if bare >= 0:
+            return bare + 2
+        if crlf >= 0:
+            return crlf + 3
+        if end == size:
+            return 0
+        begin = end - 2
 
 
 def content_length(head: bytes) -> int | None:
@@ -346,16 +355,19 @@ class SipFramer:
             Whether there is one, and where it begins, or else the first byte that may belong to one.
         """
         buffer = self._buffer
+        tried = begin  # nothing before this begins a start line: one line may have the version a thousand times
         while True:
             hit = buffer.find(_VERSION, max(self._scanned, begin))
             if hit < 0:
                 self._scanned = max(self._scanned, begin, len(buffer) - len(_VERSION) + 1)
                 return False, max(buffer.rfind(b"\n", begin) + 1, begin, len(buffer) - MAX_SIP_START_LINE_BYTES)
-            line = buffer.rfind(b"\n", max(begin, hit - MAX_SIP_START_LINE_BYTES), hit) + 1 or begin
+            lowest = max(begin, hit - MAX_SIP_START_LINE_BYTES)
+            line = buffer.rfind(b"\n", lowest, hit) + 1 or lowest
+            at_line = line > lowest or (is_line and line == begin)
             if len(buffer) < hit + _STATUS_BYTES:
                 self._scanned = hit
                 return False, line
-            for candidate in _candidates(buffer, line, hit, is_line=is_line or line > begin):
+            for candidate in _candidates(buffer, max(line, tried), hit, is_line=at_line and line >= tried):
                 verdict = _is_start(buffer, candidate)
                 if verdict is None:
                     self._scanned = hit
@@ -363,7 +375,7 @@ class SipFramer:
                 if verdict:
                     self._scanned = candidate
                     return True, candidate
-            self._scanned = hit + len(_VERSION)
+            self._scanned = tried = hit + len(_VERSION)
 
     def gap(self, lost: int) -> SipFrame | None:
         """Bytes are missing here. Call it when ``next_message`` has returned None.
@@ -468,6 +480,8 @@ def _is_start(buffer: bytearray, line: int) -> bool | None:
     text = bytes(buffer[line : end + _MAX_NAME])
     if _REPLY_LINE(text) is None and _REQUEST_LINE(text) is None:
         return False
+    if not _is_start_line(text[: end - line - 1]):
+        return False  # found, it would be refused, and found again
     header = text[end - line :]
     if _HEADER(header) is not None:
         return True

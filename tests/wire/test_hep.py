@@ -139,6 +139,15 @@ def test_payload_given_plain_and_compressed_is_the_plain_one() -> None:
     assert message_of(hep3_with(b"plain", chunk(0x10, b"broken"))).payload == b"plain"
 
 
+def test_datagram_of_many_bombs_inflates_to_what_one_may() -> None:
+    """The bound of one payload holds for all of a datagram, or 60 bombs of 1 KB would take 60 MB."""
+    bomb = hep3(*usual_chunks(), chunk(0x10, zlib.compress(b"a" * (MAX_INFLATED_BYTES // 3))))
+    messages: list[Message] = []
+    with pytest.raises(DecodeError, match="inflate"):
+        decode_datagram(bomb * 9, messages)
+    assert len(messages) == 3
+
+
 @given(data=st.binary(max_size=100))
 def test_inflate_any_bytes_give_bytes_or_a_reason(data: bytes) -> None:
     """Total."""

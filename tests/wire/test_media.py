@@ -140,6 +140,17 @@ def test_reports_meet_what_stands_before_them_in_the_same_batch() -> None:
     assert (late.payload_type, late.payload[:1]) == (5, b"{")
 
 
+def test_report_that_nobody_wants_leaves_its_call_to_no_other() -> None:
+    """A message that comes to lie where another has been keeps its own correlation id."""
+    reports = MediaReports()
+    reports.media.learn(sip(body=b"v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP 0\r\n"))
+    for _ in range(20):
+        assert reports.report(Message(r.sender_report(), 1, "10.0.0.1", 4001, "10.0.0.2", 4001))
+        others = [Message(b"{}", 1, payload_type=5, correlation_id="own") for _ in range(20)]
+        reports.relate(others)
+        assert {other.correlation_id for other in others} == {"own"}
+
+
 def test_encrypted_report_of_a_call_is_told_from_other_packets() -> None:
     """SRTCP between ends of a call is named; elsewhere nobody knows what it is."""
     reports = MediaReports()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from ipaddress import ip_address
 from itertools import accumulate, pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -176,3 +178,44 @@ def test_a_flood_of_first_parts_keeps_memory_bounded(size: int) -> None:
     assert {lost.reason for lost in messages.lost} == {"fragment_memory"}
     messages.lost.clear()
     assert held_bytes(messages) <= MAX_FRAGMENT_BYTES + 1_000 * MAX_FRAGMENTED_PACKETS
+
+
+def test_a_number_that_comes_again_while_it_waits_gives_up_the_first() -> None:
+    """A flow that begins anew repeats its numbers: what waited under one is counted as lost, and held no more."""
+    messages = SctpMessages()
+    for number in (5, 5 + 2**31) * 3:
+        messages.receive(carried(p.sctp(p.sctp_data(b"x" * 100, number, MIDDLE))), 1)
+    messages.finish()
+    assert messages.held_bytes == 0
+    assert len(messages.lost) == 6
+
+
+def test_parts_without_beginning_or_end_are_not_walked_along_for_each() -> None:
+    """The work for one more part does not grow with those that wait beside it."""
+    messages = SctpMessages()
+    asked = 0
+
+    class Counting(OrderedDict[Any, Any]):
+        def get(self, key: Any, default: Any = None) -> Any:
+            nonlocal asked
+            asked += 1
+            return super().get(key, default)
+
+    messages._waiting = Counting()
+    for number in range(5_000):
+        assert payloads(messages, p.sctp(p.sctp_data(b"x", number, MIDDLE))) == []
+    assert asked < 6 * 5_000
+    messages.finish()
+    assert (messages.held_bytes, len(messages.lost), messages._row_ends) == (0, 5_000, {})
+
+
+def test_giving_up_one_part_gives_up_those_beside_it() -> None:
+    """Without one part the message is lost: its others wait no longer, and those of other messages do."""
+    messages = SctpMessages()
+    parts = [(1, BEGIN), (2, MIDDLE), (4, BEGIN), (5, MIDDLE)]
+    for at, (number, flags) in enumerate(parts):
+        assert payloads(messages, p.sctp(p.sctp_data(b"part%d" % number, number, flags))) == [], at
+    key = next(iter(messages._waiting))
+    messages._give_up(key, "fragment_memory")
+    assert [lost.beginning is not None for lost in messages.lost] == [True, False]
+    assert payloads(messages, p.sctp(p.sctp_data(b"end", 6, END))) == [b"part4part5end"]

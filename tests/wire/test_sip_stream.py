@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from itertools import pairwise
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_SIP_MESSAGE_BYTES, MAX_SIP_START_LINE_BYTES
-from sipcap.wire.sip_stream import SipFramer, content_length, is_one_message
-from tests.support.framing import CUT, Outcome, feed
+from sipcap.wire import sip_stream
+from sipcap.wire.sip_stream import SipFramer, content_length, head_end, is_one_message
+from tests.support.framing import CUT, Outcome, drain, feed
 from tests.support.tcp import cut, single_bytes
 
 HEAD = b"Via: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK1\r\nCall-ID: 1@x\r\nCSeq: 1 INVITE\r\n"
@@ -282,6 +284,43 @@ def test_framer_many_messages_in_one_piece_take_linear_time() -> None:
     began = time.perf_counter()
     assert len(feed(SipFramer(), [A * 30_000])) == 30_000
     assert time.perf_counter() - began < 10
+
+
+def test_framer_start_line_that_is_refused_is_not_found_again() -> None:
+    """The check and the search agree: what one refuses (a line too long, with blanks) the other does not find."""
+    line = b"INVITE sip:a " + b"b" * 2_100 + b" SIP/2.0"
+    assert feed(SipFramer(), [message(SDP, start=line) + A]) == ["not_sip", A]
+    assert feed(SipFramer(searching=True), [b"x\n" + message(SDP, start=line) + A]) == ["mid_stream", A]
+
+
+@pytest.mark.parametrize("before", [b"x ", b"INVITE sip:a SIP/2.0\r\nc: x\r\n\r\n"], ids=["searching", "in a body"])
+@pytest.mark.parametrize("unit", [b"SIP/2.0", b"AB SIP/2.0", b"INVITE sip:SIP/2.0"])
+def test_framer_line_full_of_versions_is_looked_at_once(
+    before: bytes, unit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a line has the version, the search for a method goes over its bytes once, not once for each."""
+    searched = 0
+
+    def search(data: bytearray, begin: int, end: int) -> re.Match[bytes] | None:
+        nonlocal searched
+        searched += end - begin
+        return known_method(data, begin, end)
+
+    known_method = sip_stream._KNOWN_METHOD
+    monkeypatch.setattr(sip_stream, "_KNOWN_METHOD", search)
+    framer = SipFramer(searching=before == b"x ")
+    framer.receive_data(before + unit * (60_000 // len(unit)))
+    drain(framer)
+    assert searched < 3 * 60_000
+
+
+@pytest.mark.parametrize("size", [4_094, 4_095, 4_096, 4_097, 8_190, 8_191, 8_192])
+@pytest.mark.parametrize("end", [b"\n\r\n", b"\n\n"])
+def test_head_end_is_found_wherever_it_is(size: int, end: bytes) -> None:
+    """At the edges of what is searched at a time, too; the first one counts."""
+    assert head_end(b"x" * size + end + b"y\n\ny\n\r\n") == size + len(end)
+    assert head_end(b"x" * size + end, 17) == size + len(end)
+    assert head_end(b"x" * size) == 0
 
 
 @pytest.mark.parametrize("at", range(1, len(A)))

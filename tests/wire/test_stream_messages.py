@@ -418,3 +418,13 @@ def test_sip_is_found_up_to_the_bound_and_not_beyond(opened: bool, bound: int) -
         talk = Talk().open() if opened else Talk()
         talk.ask(*[b"?" * 1_000 + b"\n"] * (size // 1_001), A, B).acknowledge()
         assert seen(talk.segments)[0] == payloads
+
+
+@pytest.mark.parametrize("payload", [sip(1), TLS_HELLO], ids=["sip", "tls"])
+def test_segment_to_itself_is_a_stray_and_breaks_nothing(payload: bytes) -> None:
+    """A segment whose source is its destination (LAND) has no other direction: it is counted, and not followed."""
+    place = b"\x0a\0\0\1", 5060
+    segment = Segment(1_700_000_000_000_000, *place, *place, b"", 7, ACK, payload, 0, {})
+    streams = StreamMessages()
+    assert streams.receive(segment) == streams.expire(segment.ts_us + 10**9) == streams.finish() == []
+    assert (streams.held, len(streams), +streams.skipped) == (0, 0, {"tcp_stray": 1})

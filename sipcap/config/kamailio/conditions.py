@@ -9,7 +9,7 @@ from typing import Final
 
 from sipcap.config.kamailio.script import split_arguments
 from sipcap.config.kamailio.tokens import SIGN, STRING, VARIABLE, WORD, Token
-from sipcap.limits import MAX_TRANSLATED_ROUTES
+from sipcap.limits import MAX_SCRIPT_NESTING, MAX_TRANSLATED_ROUTES
 
 _ALTERNATIVES: Final = re.compile(r"\^?\(?([A-Z]+(?:\|[A-Z]+)*)\)?\$?")
 _HEADER: Final = re.compile(r"\$hdr\(([A-Za-z0-9-]+)\)")
@@ -67,8 +67,12 @@ def _narrower(one: str, other: str) -> str:
 ALWAYS: Final = Conditions({})
 
 
-def read_condition(tokens: Sequence[Token]) -> list[Conditions]:
+def read_condition(tokens: Sequence[Token], depth: int = 0) -> list[Conditions]:
     """Read what stands between the brackets of an ``if``.
+
+    Args:
+        tokens: the condition.
+        depth: conditions around it.
 
     Returns:
         Alternatives, of which a message must meet one.
@@ -76,15 +80,17 @@ def read_condition(tokens: Sequence[Token]) -> list[Conditions]:
     Raises:
         NotTranslatable: a part of it is about something that routes do not look at.
     """
+    if depth > MAX_SCRIPT_NESTING:
+        raise NotTranslatable("a condition that is nested too deeply")
     tokens = _without_brackets(tokens)
     alternatives = _split(tokens, "||", "or")
     if len(alternatives) > 1:
-        return _joined([each for part in alternatives for each in read_condition(part)])
+        return _joined([each for part in alternatives for each in read_condition(part, depth + 1)])
     parts = _split(tokens, "&&", "and")
     if len(parts) > 1:
         found = [ALWAYS]
         for part in parts:
-            found = _both(found, read_condition(part))
+            found = _both(found, read_condition(part, depth + 1))
         return found
     return [_atom(tokens)]
 
@@ -112,7 +118,9 @@ def _joined(alternatives: list[Conditions]) -> list[Conditions]:
 
 
 def _without_brackets(tokens: Sequence[Token]) -> Sequence[Token]:
-    while len(tokens) >= 2 and _is(tokens[0], "(") and _closing(tokens) == len(tokens) - 1:
+    for _ in range(MAX_SCRIPT_NESTING):
+        if len(tokens) < 2 or not _is(tokens[0], "(") or _closing(tokens) != len(tokens) - 1:
+            break
         tokens = tokens[1:-1]
     return tokens
 

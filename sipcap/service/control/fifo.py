@@ -105,9 +105,8 @@ class RpcFifo:
                 self._requests.extend(self._framer.receive_data(data))
                 return
             except jsonrpc.Overlong:
-                self._framer.take_rest()
                 self._bad_request.warning()
-                data = data.partition(b"\n")[2]  # clients end their lines: the next one may begin there
+                data = self._framer.take_rest().partition(b"\n")[2]  # clients end their lines: the next may begin there
 
     def _answer(self, data: bytes) -> None:
         try:

@@ -233,6 +233,7 @@ def test_deep_nesting_is_bounded(tmp_path: Path) -> None:
         "route " + "{ " * 5_000,
         "route { " + "if (a) " * 5_000,
         "route { if " + "(" * 5_000 + ")" * 5_000 + " exit; }",
+        "route { if (" + '(method=="A" || ' * 1_000 + 'method=="B"' + ")" * 1_000 + ") exit; }",
     ):
         translate_text = read(tmp_path, text)
         assert translate_text.lines
