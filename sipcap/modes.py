@@ -13,7 +13,7 @@ from typing import Final
 
 from sipcap.errors import CannotStart
 from sipcap.routing import HASH_SOURCES, MT_MODES, split_patterns
-from sipcap.sinks.registry import DEFAULT_URL
+from sipcap.sinks.url import DEFAULT_URL
 
 DEFAULT_MODE: Final = "default"
 """The name of the mode that is made of the parameters ``db_url``, ``table_name``, ``mt_mode`` and ``hash_source``."""

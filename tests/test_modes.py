@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sipcap.modes import MODE_KEYS, BadMode, CaptureMode, make_mode, nearest, parse_mode
 from sipcap.routing import HASH_SOURCES, MT_MODES
-from sipcap.sinks.registry import DEFAULT_URL
+from sipcap.sinks.url import DEFAULT_URL
 
 URL = "mysql://user:secret@host/db"
 PAIRS = {"db_url": URL, "table_name": "a|b", "mt_mode": "hash", "hash_source": "to_user"}

@@ -19,7 +19,8 @@ from sipcap.schemas import DEFAULT_TABLE, HOMER7, SCHEMAS, SIPCAPTURE
 from sipcap.sinks.base import Sink
 from sipcap.sinks.budget import Budget
 from sipcap.sinks.identity import identity_of
-from sipcap.sinks.registry import DEFAULT_URL, open_sink
+from sipcap.sinks.registry import open_sink
+from sipcap.sinks.url import DEFAULT_URL
 from sipcap.spool import Spool, SpoolPlace
 
 

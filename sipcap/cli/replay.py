@@ -96,7 +96,7 @@ replay_options = options_bundle(
     click.option("--loop", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                  help="Replay the files so many times."),
     click.option("--ports", type=PortsType(), metavar="RANGE",
-                 help="Take what has one of these UDP ports.  [default: what looks like SIP or HEP]"),
+                 help="SIP is what has one of these ports at either end.  [default: SIP is known by its content]"),
     click.option("--bpf", metavar="EXPR", help="Take packets that pass this pcap filter."),
     click.option("--dissector", type=click.Choice(["native", "tshark"]), default="native", show_default=True,
                  help="Who takes packets apart. tshark must be installed; it decrypts TLS and knows more layers."),
@@ -127,9 +127,13 @@ replay_options = options_bundle(
 def command(**options: Any) -> int:
     """Replay captured SIP: to NDJSON, or as HEP to a collector.
 
-    SIP over UDP is found on Ethernet (VLANs too), Linux cooked v1 and v2, raw IP and BSD loopback, over IPv4
-    and IPv6. HEP in a capture is unwrapped to the messages in it. Without --to, one JSON object a message is
-    written at full speed; with it, messages are sent at the pace of the capture.
+    SIP is found over UDP, TCP, WebSocket and SCTP, on IPv4 and IPv6, with fragments put together, under VLAN
+    tags, MPLS and PPPoE, and in tunnels: IP in IP, GRE, ERSPAN, VXLAN, GENEVE, TZSP. HEP in a capture is
+    unwrapped to the messages in it; RTCP becomes records of kind report, tied to its call where the SDP was
+    seen. Link types are Ethernet, Linux cooked v1 and v2, raw IP, BSD loopback, PPP, PPPoE and Cisco HDLC.
+
+    Without --to, one JSON object a message is written at full speed; with it, messages are sent at the pace of
+    the capture.
     """
     _check(options)
     stop = Stop()

@@ -13,7 +13,7 @@ from sipcap.cli.options import SecretType, options_bundle
 from sipcap.cli.tables_text import format_option
 from sipcap.patterns import Pattern, read_patterns
 from sipcap.quantities import duration_s, size_bytes, time_us
-from sipcap.sinks.registry import DEFAULT_URL
+from sipcap.sinks.url import DEFAULT_URL
 from sipcap.tables import SCHEMA_PATTERNS
 
 

@@ -15,7 +15,7 @@ from sipcap.record import SIP_COLUMNS
 from sipcap.routes import ROUTE_KEYS
 from sipcap.routing import HASH_SOURCES, MT_MODES
 from sipcap.schemas import SCHEMAS, SIPCAPTURE
-from sipcap.sinks.registry import DEFAULT_URL
+from sipcap.sinks.url import DEFAULT_URL
 
 MAIN: Final = "sipcap"
 CAPTURE_MODE: Final = "capture_mode"

@@ -17,7 +17,6 @@ from sipcap.sinks.driver import Driver
 from sipcap.sinks.naming import Naming
 from sipcap.sinks.server import ServerSink
 
-DEFAULT_URL: Final = "sqlite:///sipcap.db"
 KNOWN: Final = (
     "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE, unixodbc://HOST/DSN, ndjson:///FOLDER,"
     " text:///FOLDER"

@@ -10,6 +10,9 @@ from urllib.parse import unquote
 
 from sipcap.errors import CannotStart
 
+DEFAULT_URL: Final = "sqlite:///sipcap.db"
+"""Where records go if nobody says where."""
+
 # User and password end at the last @ before a slash; unix(/path) is how Kamailio names a socket.
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"

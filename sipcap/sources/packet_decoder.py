@@ -87,8 +87,9 @@ class PacketDecoder:
                 reason = error.reason
             if reason:
                 skipped[reason] += 1
-            elif len(messages) > len(times):
-                times.extend([ts_us] * (len(messages) - len(times)))
+                continue
+            while len(messages) > len(times):
+                times.append(ts_us)
         self._stats.packets += len(packets)
         self._stats.bytes += size
         if packets:

@@ -1,4 +1,4 @@
-"""Capture files and pipes as a source: the SIP and the HEP in them."""
+"""Capture files and pipes as a source: the SIP, the HEP and the RTCP in them."""
 
 from __future__ import annotations
 

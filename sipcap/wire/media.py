@@ -15,7 +15,6 @@ from sipcap.limits import MAX_MEDIA_PLACES, MAX_NOTED_SDP_BYTES
 from sipcap.wire.message import Message
 from sipcap.wire.sdp import read_media
 
-_SDP: Final = (b"v=0\r\n", b"v=0\n")
 _CALL_ID: Final = re.compile(rb"(?:^|\n)(?:call-id|i)[ \t]*:([^\n]*)", re.IGNORECASE)
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # on hold: nobody's address
 
@@ -45,12 +44,10 @@ class MediaMap:
         return len(self._owners)
 
     def note(self, payload: bytes) -> None:
-        """Keep a SIP message with an SDP, to be read when a report asks: most captures have none.
+        """Keep a SIP message in which ``sdp.SDP`` stands, to be read when a report asks: most captures have none.
 
         Until the first report, the latest of these messages are kept, and then all count.
         """
-        if _SDP[0] not in payload and _SDP[1] not in payload:
-            return
         self._noted.append(payload)
         self._noted_bytes += len(payload)
         if self._noted_bytes > MAX_NOTED_SDP_BYTES:

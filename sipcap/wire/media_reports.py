@@ -10,6 +10,7 @@ from sipcap.errors import DecodeError
 from sipcap.wire.media import MediaMap
 from sipcap.wire.message import SIP_PAYLOAD, Message
 from sipcap.wire.rtcp import decode_rtcp, looks_like_rtcp
+from sipcap.wire.sdp import SDP
 
 RTCP_PAYLOAD: Final = 5
 """HEP protocol type of RTCP as JSON."""
@@ -51,9 +52,11 @@ class MediaReports:
 
     def relate(self, messages: list[Message]) -> None:
         """Learn from the SDP of SIP messages, and give each report the Call-ID of its call, if that is known."""
+        waiting = self._waiting
         for message in messages:
-            if message.payload_type == RTCP_PAYLOAD and (report := self._waiting.get(id(message))) is not None:
+            if message.payload_type == SIP_PAYLOAD:
+                if SDP in message.payload:
+                    self.media.note(message.payload)
+            elif (report := waiting.get(id(message))) is not None:
                 message.correlation_id = self.media.call_of(message, report[1])
-            elif message.payload_type == SIP_PAYLOAD:
-                self.media.note(message.payload)
         self._waiting.clear()

@@ -14,7 +14,8 @@ _CONNECTION: Final = re.compile(r"c=IN IP[46] ([0-9A-Fa-f:.]{2,45})", re.ASCII)
 _MEDIA: Final = re.compile(r"m=[a-z]{1,20} (\d{1,5})(?:/\d+)? \S*RTP/", re.ASCII)
 _RTCP: Final = re.compile(r"a=rtcp:(\d{1,5})(?: IN IP[46] ([0-9A-Fa-f:.]{2,45}))?", re.ASCII)
 _SSRC: Final = re.compile(r"a=ssrc:(\d{1,10})(?!\d)", re.ASCII)
-_START: Final = b"v=0"
+SDP: Final = b"v=0"
+"""How an SDP begins; a message without it has none."""
 
 
 class Media(NamedTuple):
@@ -32,7 +33,7 @@ def read_media(payload: bytes) -> Media:
     places: list[tuple[str, int]] = []
     ssrcs: list[int] = []
     begin = payload.find(b"\r\n\r\n")
-    begin = payload.find(_START, begin) if begin >= 0 else -1
+    begin = payload.find(SDP, begin) if begin >= 0 else -1
     if begin < 0:
         return Media(places, ssrcs)
     session = address = ""

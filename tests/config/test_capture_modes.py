@@ -10,7 +10,7 @@ from sipcap.config.capture_modes import ModesFile, read_modes
 from sipcap.config.keys import SECTIONS
 from sipcap.errors import CannotStart
 from sipcap.modes import CaptureMode
-from sipcap.sinks.registry import DEFAULT_URL
+from sipcap.sinks.url import DEFAULT_URL
 
 WHOLE = """\
 [sipcap]

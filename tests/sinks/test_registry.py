@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipcap.errors import CannotStart
-from sipcap.sinks.registry import DEFAULT_URL, open_sink, sqlite_path
+from sipcap.sinks.registry import open_sink, sqlite_path
+from sipcap.sinks.url import DEFAULT_URL
 
 SECRET = "s3cret"
 
