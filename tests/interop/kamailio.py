@@ -153,10 +153,13 @@ def has_driver(driver: str) -> bool:
 
 
 @contextlib.contextmanager
-def capturing_into(folder: Path, driver: str, url: str) -> Iterator[int]:
-    """Run sipcapture into the table sip_capture of a server, its process in UTC (spec 3.7); yields its port."""
+def capturing_into(folder: Path, driver: str, url: str, *, more: str = "") -> Iterator[int]:
+    """Run sipcapture into the table sip_capture of a server, its process in UTC (spec 3.7); yields its port.
+
+    ``more`` are further lines of its configuration; a later ``children=`` takes the place of the first.
+    """
     port = free_udp_port()
-    config = _COMMON.format(port=port, modules=module_folder()) + _CAPTURE.format(driver=driver, url=url)
+    config = _COMMON.format(port=port, modules=module_folder()) + _CAPTURE.format(driver=driver, url=url) + more
     with _daemon(folder, config, port, {"TZ": "UTC"}):
         yield port
 
