@@ -1,4 +1,4 @@
-"""HEP packets that end Kamailio's sipcapture 5.6.3, hang it, or make it read past their end (spec 11, 1 to 5 and 15)."""
+"""HEP packets that end Kamailio's sipcapture 5.6.3, hang it, or make it read past their end (spec 11, 1 to 5, 15)."""
 
 from __future__ import annotations
 
