@@ -160,7 +160,7 @@ def cut(served: ServedDatabase) -> None:
             served.server.execute(f"KILL {row['id']}")
 
 
-@pytest.mark.parametrize("answers", ["absent", "silent"])
+@pytest.mark.parametrize("answers", [pytest.param("absent", marks=pytest.mark.long), "silent"])
 def test_fault_name_of_the_database_gone_keeps_all_in_the_spool(
     tmp_path: Path, mysql_server: DatabaseServer, answers: str
 ) -> None:
