@@ -33,7 +33,7 @@ from sipcap.sinks import sqlite as sqlite_sink
 from tests.bench.bench_decode import processor
 from tests.bench.bench_run import free_port, resident_bytes
 from tests.conftest import ROOT
-from tests.support.background import imbalance
+from tests.support.background import children_of, imbalance
 from tests.support.servers import running
 from tests.support.services import Service, service
 
@@ -100,6 +100,7 @@ class Watch:
     began_s: float = field(default_factory=time.monotonic)
     memory: list[tuple[float, int]] = field(default_factory=list)  # seconds since the start, bytes
     unbalanced: int = 0
+    _used: tuple[float, float] = (0.0, 0.0)
     _million: int = 0
     _million_at: tuple[float, int] = (0.0, 0)
 
@@ -108,6 +109,8 @@ class Watch:
         counters = capture.counters
         now_s, stored = time.monotonic() - self.began_s, counters["stored"]
         self.unbalanced += imbalance(counters) != 0
+        if not stored:
+            self._million_at = now_s, 0  # the sender is still making its messages
         if stored // 1_000_000 > self._million:
             self._million = stored // 1_000_000
             since_s, since = now_s - self._million_at[0], stored - self._million_at[1]
@@ -118,9 +121,15 @@ class Watch:
             say(
                 f"{now_s:6.0f} s: memory {self.memory[-1][1] / 1e6:6.1f} MB; received {counters['received']:,},"
                 f" stored {stored:,}, pending {counters['pending']:,}, spooled {counters['spooled']:,},"
-                f" kernel_dropped {counters['kernel_dropped']:,}"
+                f" kernel_dropped {counters['kernel_dropped']:,}; {self._processor_share(capture, now_s):.0%} of a core"
             )
         return counters
+
+    def _processor_share(self, capture: Service, now_s: float) -> float:
+        """What the service took of the processor since the last look."""
+        pids = [capture.process.pid, *children_of(capture.process.pid)]
+        before, self._used = self._used, (now_s, sum(map(processor_s, pids)))
+        return (self._used[1] - before[1]) / (now_s - before[0]) if now_s > before[0] else 0.0
 
     def slope(self) -> str:
         """How memory changed, behind the warm-up, by least squares."""
@@ -134,6 +143,12 @@ class Watch:
         return (
             f"memory behind {WARM_S:.0f} s: {low / 1e6:.1f} to {high / 1e6:.1f} MB, slope {slope / 1e3:+,.0f} kB/minute"
         )
+
+
+def processor_s(pid: int) -> float:
+    """What a process has taken of the processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def say(text: str) -> None:
