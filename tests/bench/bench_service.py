@@ -129,7 +129,7 @@ class Watch:
         """What the service took of the processor since the last look."""
         pids = [capture.process.pid, *children_of(capture.process.pid)]
         before, self._used = self._used, (now_s, sum(map(processor_s, pids)))
-        return (self._used[1] - before[1]) / (now_s - before[0]) if now_s > before[0] else 0.0
+        return (self._used[1] - before[1]) / (now_s - before[0]) if before[1] else 0.0
 
     def slope(self) -> str:
         """How memory changed, behind the warm-up, by least squares."""
