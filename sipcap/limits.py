@@ -144,6 +144,9 @@ HOOK_TIMEOUT_S: Final = 5.0
 HOOK_HANG_S: Final = 5.0
 """A hook that is still there so long after its time was over cannot be ended, and costs its process."""
 
+HOOK_MEMORY_ERRORS: Final = 100
+"""So many answers in a row without memory: the hook keeps it, and it costs its process. One message may want much."""
+
 SLOW_HOOK_S: Final = 0.1
 """A hook that takes longer for one message is named in the log: meanwhile, 1,000 more may have come."""
 

@@ -153,6 +153,11 @@ class Intake:
                 message.ts_us = now_us
                 self._counters.clock_skew += 1
 
+    def check(self) -> None:
+        """See whether records can still be made; raises HookStarved."""
+        if self._runner is not None:
+            self._runner.check()
+
     def tick(self) -> None:
         """Publish what other threads have counted."""
         if self._forwarder is not None:
@@ -195,6 +200,9 @@ def capture(
             publishing counters.
         switch: asked for each batch whether capture is on; what comes while it is off is ``filtered{capture_off}``,
             and no hook sees it. None = it is on.
+
+    Raises:
+        HookStarved: the hook has used up all memory; what was captured until then is with the outlet.
     """
     counters = source.stats
     with Intake(options, counters) as intake:
@@ -216,6 +224,7 @@ def capture(
             else:
                 outlet.probe()
             _call_all(ticks)
+            intake.check()
             if outlet.ended:
                 source.stop()
                 return  # nobody takes what else the source has
