@@ -98,7 +98,7 @@ class Plan:
                 is_delayed=self._insert_mode == "delayed", columns=self.settings.columns,
             )  # fmt: skip
         except CannotStart as error:
-            raise CannotStart(str(error).replace("--db-url", self.source(mode))) from None
+            raise type(error)(str(error).replace("--db-url", self.source(mode))) from None
 
     def preload(self) -> None:
         """Load the drivers of all databases: once for all processes, and while everything can still be read."""
