@@ -185,6 +185,6 @@ def test_doctor_of_a_read_only_table_of_odbc_says_what_the_driver_says(
 
 def test_doctor_of_a_database_that_nobody_knows_names_those_that_are_known(doctor: Doctor) -> None:
     """A scheme of another program."""
-    (found,) = of(doctor("--db-url", "oracle://u:secret@h/x", *COMMON), "databases")
+    (found,) = of(doctor("--db-url", "oracle://u:secret@h/x", *COMMON), "config")
     assert "unknown database oracle; known: sqlite:///FILE" in found["text"]
     assert "secret" not in found["text"]
