@@ -15,7 +15,25 @@ DATED = (
     "sip_%Y%m%d", "sip_%Y%m%d_%H%M", "sip_%Y%m%d%H", "s_%y%m%d", "%Y-%j", "x_%Y_%W", "x_%Y_%U", "w_%G_%V", "m_%Y%b",
     "y%Y", "%s", "%F %T", "%Y%W%a", "%G%V%u", "100%%_%Y%m%d", "%d.%m.%Y", "%Y%m%d_%Y", "%Y%B", "%A_%d_%b_%Y", 'a"b`%F',
 )  # fmt: skip
-CYCLIC = ("%d", "sip_%a", "h%H", "%m%d", "%H%M", "%j", "%Y%V", "%Y%H", "%Y%d", "%M", "%Y%m%d_%M", "%W", "%G", "%G%a", "%U%Y%W", "%G%V%U", "%Y_%G")
+CYCLIC = (
+    "%d",
+    "sip_%a",
+    "h%H",
+    "%m%d",
+    "%H%M",
+    "%j",
+    "%Y%V",
+    "%Y%H",
+    "%Y%d",
+    "%M",
+    "%Y%m%d_%M",
+    "%W",
+    "%G",
+    "%G%a",
+    "%U%Y%W",
+    "%G%V%U",
+    "%Y_%G",
+)
 MOMENTS = st.integers(calendar.timegm((1970, 1, 2, 0, 0, 0)), calendar.timegm((2068, 12, 31, 0, 0, 0)))
 
 

@@ -58,6 +58,20 @@ def test_version_loads_no_command() -> None:
     assert done.stderr == b"set()\n"
 
 
+@pytest.mark.parametrize("command", ["replay", "listen"])
+def test_capturing_command_loads_no_database(command: str) -> None:
+    """What stores is not imported by what only captures: it would be a third of the time to start."""
+    script = (
+        f"import sys; from sipcap.cli.main import run; run([{command!r}, '--help'])\n"
+        "heavy = {'sipcap.sinks.' + name for name in ('registry', 'driver', 'server', 'sqlite', 'forms', 'shape')}\n"
+        "print(heavy & sys.modules.keys(), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, env=environment(), timeout=TIMEOUT_S, check=True
+    )
+    assert done.stderr == b"set()\n"
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=_ids)
 def test_help_of_every_command_works(sipcap: RunSipcap, command: Command) -> None:
     """Each --help is answered, on stdout."""
