@@ -37,6 +37,12 @@ class SourceLost(SipcapError):
     exit_code = 5
 
 
+class HookStarved(SipcapError):
+    """A hook has used up the memory that its process may take; what was captured before is on its way."""
+
+    exit_code = 5
+
+
 class ControlError(SipcapError):
     """The control socket cannot be reached, or it refused."""
 

@@ -11,9 +11,9 @@ from types import FrameType
 from typing import Final, Self, TextIO
 
 from sipcap.counters import Counters
-from sipcap.errors import DecodeError
+from sipcap.errors import DecodeError, HookStarved
 from sipcap.hooks import Hook, Request, error_text
-from sipcap.limits import HOOK_HANG_S, MAX_HOOK_ROUTES, SLOW_HOOK_S
+from sipcap.limits import HOOK_HANG_S, HOOK_MEMORY_ERRORS, MAX_HOOK_ROUTES, SLOW_HOOK_S
 from sipcap.routes import Route, make_route
 from sipcap.throttle import Throttle
 
@@ -61,6 +61,7 @@ class HookRunner:
         self._stdout: TextIO = sys.stdout
         self._known: dict[Route, bool] = {}
         self._calls = 0
+        self._memory_errors = 0  # in a row
         self._total_s = 0.0
         self._longest_s = 0.0
         self._errors = Throttle(f"hook {hook.text}: %s; the message is dropped")
@@ -92,6 +93,15 @@ class HookRunner:
             faulthandler.cancel_dump_traceback_later()
             self._rearm_s = 0.0
 
+    def check(self) -> None:
+        """See whether the hook can go on.
+
+        Raises:
+            HookStarved: it has kept all the memory that there is for this process: it would fail for ever.
+        """
+        if self._memory_errors >= HOOK_MEMORY_ERRORS:
+            raise HookStarved(f"hook {self._hook.text} has used up the memory of its process")
+
     def _on_alarm(self, _number: int, _frame: FrameType | None) -> None:
         if self._running:
             raise _Timeout
@@ -118,6 +128,8 @@ class HookRunner:
         except DecodeError:
             raise
         except BaseException as error:  # noqa: BLE001  # code of the user: it may raise, or exit, as it likes
+            if isinstance(error, MemoryError):
+                self._memory_errors += 1
             self._errors.warning(error_text(error))
             raise HookFailed("hook_error") from None
         finally:
@@ -136,7 +148,9 @@ class HookRunner:
         try:
             self._running = True
             signal.setitimer(signal.ITIMER_REAL, self._timeout_s, _AGAIN_S)
-            return self._understood(self._hook.call(request))
+            answer = self._hook.call(request)
+            self._memory_errors = 0
+            return self._understood(answer)
         finally:
             self._running = False
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -91,7 +91,7 @@ class Lanes:
         if not isinstance(mode, str) and not table and self._routes is not None:
             route = self._routes.match(record)
             if route is not None:
-                mode, table = route.capture_mode or None, route.table
+                mode, table = route.capture_mode or None, route.table_of(record)
                 if "%" in table:
                     table = expand(table, record.micro_ts // 1_000_000)
         if not isinstance(mode, str) or self._others is None:

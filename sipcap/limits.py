@@ -144,6 +144,9 @@ HOOK_TIMEOUT_S: Final = 5.0
 HOOK_HANG_S: Final = 5.0
 """A hook that is still there so long after its time was over cannot be ended, and costs its process."""
 
+HOOK_MEMORY_ERRORS: Final = 100
+"""So many answers in a row without memory: the hook keeps it, and it costs its process. One message may want much."""
+
 SLOW_HOOK_S: Final = 0.1
 """A hook that takes longer for one message is named in the log: meanwhile, 1,000 more may have come."""
 
@@ -203,6 +206,15 @@ WORKER_SILENCE_S: Final = 10.0
 
 KEPT_ERRORS: Final = 20
 """Latest warnings of a process that a service shows: a screenful."""
+
+DOCTOR_CHECK_S: Final = 25.0
+"""How long ``doctor`` waits for all its checks together: a server that does not answer is given up after 10 s."""
+
+DOCTOR_SPOOL_BYTES: Final = 64 << 20
+"""What ``doctor`` reads of waiting segments to see whether they are whole: half a second."""
+
+DATABASE_ROOM_BYTES: Final = 1 << 30
+"""What ``doctor`` wants to be free where records go: an hour of 300 messages a second."""
 
 FILE_LOCK_S: Final = 10.0
 """How long a process waits for another that writes files in the same folder before a batch counts as failed."""

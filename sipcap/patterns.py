@@ -212,7 +212,7 @@ def _first_day(fields: dict[str, str]) -> dt.date:
     if "j" in fields:
         return dt.date(year, 1, 1) + dt.timedelta(int(fields["j"]) - 1)
     month = _month(fields)
-    if month:
+    if month and ("d" in fields or not fields.keys() & set("UW")):
         return dt.date(year, month, int(fields.get("d", "1")))
     for letter, first_weekday in (("U", 7), ("W", 1)):
         if letter in fields:

@@ -153,6 +153,11 @@ class Intake:
                 message.ts_us = now_us
                 self._counters.clock_skew += 1
 
+    def check(self) -> None:
+        """See whether records can still be made; raises HookStarved."""
+        if self._runner is not None:
+            self._runner.check()
+
     def tick(self) -> None:
         """Publish what other threads have counted."""
         if self._forwarder is not None:
@@ -178,6 +183,7 @@ def capture(
     encode: Encode,
     *,
     stopping: Callable[[], bool],
+    on_batch: Callable[[], None] | None = None,
     on_tick: Callable[[], None] | None = None,
     switch: Callable[[], bool] | None = None,
 ) -> None:
@@ -189,10 +195,14 @@ def capture(
         outlet: started; takes the lines.
         encode: records to bytes, one line each.
         stopping: asked between batches; true makes the source give what it has and end.
+        on_batch: called when messages have been received and counted, before anything is done with them.
         on_tick: called after each batch, and ten times a second while the outlet has no room: for
             publishing counters.
         switch: asked for each batch whether capture is on; what comes while it is off is ``filtered{capture_off}``,
             and no hook sees it. None = it is on.
+
+    Raises:
+        HookStarved: the hook has used up all memory; what was captured until then is with the outlet.
     """
     counters = source.stats
     with Intake(options, counters) as intake:
@@ -200,6 +210,8 @@ def capture(
         if on_tick is not None:
             ticks.append(on_tick)
         for messages in source:
+            if on_batch is not None:
+                on_batch()
             records: list[Record] = []
             if switch is None or switch():
                 records = intake.records(messages)
@@ -212,6 +224,7 @@ def capture(
             else:
                 outlet.probe()
             _call_all(ticks)
+            intake.check()
             if outlet.ended:
                 source.stop()
                 return  # nobody takes what else the source has

@@ -64,10 +64,11 @@ class Route:
         name: as the configuration calls it.
         methods: of requests; a reply has the method of its CSeq. No report has one.
         source: networks of the message's source address.
-        hep_types: HEP types; SIP is 1.
+        hep_types: HEP types; SIP is 1, and has no table in common with others.
         capture_ids: of the HEP agent; what came without one has none.
         header: the first header of this name, in any spelling.
-        table: a pattern for the message's time; "" = as the capture mode has it.
+        table: a pattern for the message's time; "" = as the capture mode has it. Reports, whose columns are others,
+            go there only if the route names their HEP type.
         capture_mode: "" = the default one.
         forward: where the packet is sent as well.
     """
@@ -81,6 +82,10 @@ class Route:
     table: str = ""
     capture_mode: str = ""
     forward: Endpoint | None = None
+
+    def table_of(self, record: Record) -> str:
+        """The pattern of the table for a record that it takes; "" = as the capture mode has it."""
+        return self.table if self.hep_types or isinstance(record, SipRecord) else ""
 
 
 def make_route(name: str, values: Mapping[str, str]) -> Route:
@@ -100,11 +105,14 @@ def make_route(name: str, values: Mapping[str, str]) -> Route:
             raise BadRoute(f"{key} is empty", key)
     if not any(key in values for key in _TARGETS):
         raise BadRoute(f"it leads nowhere: one of {', '.join(_TARGETS)} is missing")
+    hep_types = frozenset(_number("hep_type", text, 255) for text in _listed(values, "hep_type"))
+    if "table" in values and SIP_PAYLOAD in hep_types and len(hep_types) > 1:
+        raise BadRoute("hep_type: SIP (1) and other types cannot have one table: their columns differ", "hep_type")
     return Route(
         name=name,
         methods=frozenset(map(_method, _listed(values, "methods"))),
         source=_networks(_listed(values, "source")),
-        hep_types=frozenset(_number("hep_type", text, 255) for text in _listed(values, "hep_type")),
+        hep_types=hep_types,
         capture_ids=frozenset(_number("capture_id", text, 2**32 - 1) for text in _listed(values, "capture_id")),
         header=_header(values["header"]) if "header" in values else None,
         table=_table(values["table"]) if "table" in values else "",

@@ -93,6 +93,22 @@ class Switches:
         return not self._off[0 if mode is None else self._places[mode]]
 
 
+class SharedCount:
+    """A number that one process writes, at next to no cost, and others read."""
+
+    def __init__(self) -> None:
+        self._value = memoryview(mmap(-1, 8)).cast("Q")  # a number is written as a whole
+
+    @property
+    def value(self) -> int:
+        """As it was written last; 0 at first."""
+        return self._value[0]
+
+    @value.setter
+    def value(self, value: int) -> None:
+        self._value[0] = value
+
+
 class Pulse:
     """When a process has last shown that it lives."""
 

@@ -87,6 +87,11 @@ def segment_of(path: Path, *, is_own: bool = False) -> Segment | None:
     return Segment(path, found[3], int(found[1]), int(found[2], 16), is_own) if found else None
 
 
+def place_key(mode: str, destination: str) -> str:
+    """How the folders of a destination begin, up to the point; see ``Spool.place``."""
+    return hashlib.sha256(f"{mode}\0{destination}".encode()).hexdigest()[:_KEY_CHARACTERS]
+
+
 class Spool:
     """The folder of all destinations, with one bound on what they take together.
 
@@ -121,7 +126,7 @@ class Spool:
         Raises:
             CannotStart: it cannot be written.
         """
-        key = hashlib.sha256(f"{mode}\0{destination}".encode()).hexdigest()[:_KEY_CHARACTERS]
+        key = place_key(mode, destination)
         self._claimed.add(key)
         try:
             place = SpoolPlace(self, mode, key)

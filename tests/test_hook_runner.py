@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 import pytest
 
 from sipcap.counters import Counters
-from sipcap.errors import DecodeError
+from sipcap.errors import DecodeError, HookStarved
 from sipcap.extract import Extractor
 from sipcap.hook_runner import DONE, GO_ON, Answer, HookFailed, HookRunner
 from sipcap.hooks import Hook, Request, Route
+from sipcap.limits import HOOK_MEMORY_ERRORS
 from sipcap.pipeline import ExtractOptions, Intake
 from sipcap.wire.message import Message
 from tests.conftest import ROOT
@@ -102,6 +103,26 @@ def test_hook_that_raises_is_an_error(raised: BaseException, counters: Counters,
     assert type(raised).__name__ in log.messages[0]
     assert "test_hook_runner.py:" in log.messages[0]
     assert len(log.messages[0]) < 400
+
+
+def test_hook_that_finds_no_memory_again_and_again_is_given_up(counters: Counters) -> None:
+    """Not for one message that wants a lot, and not while it answers others: only if nothing else comes of it."""
+    answers: list[bool] = []
+
+    def call(_request: Request) -> None:
+        if not answers.pop(0):
+            raise MemoryError
+
+    with HookRunner(Hook("h.py:on", call), 20.0, counters) as runner:
+        for failures in (HOOK_MEMORY_ERRORS - 1, HOOK_MEMORY_ERRORS):
+            runner.check()
+            answers += [True, *[False] * failures]
+            runner.ask(REQUEST)
+            for _ in range(failures):
+                with pytest.raises(HookFailed, match="hook_error"):
+                    runner.ask(REQUEST)
+        with pytest.raises(HookStarved, match="memory"):
+            runner.check()
 
 
 def test_hook_that_recurses_without_end_is_an_error(counters: Counters) -> None:

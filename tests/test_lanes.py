@@ -17,7 +17,7 @@ from sipcap.routing import Router
 from sipcap.sinks.base import Adjusted, Row, Sink
 from sipcap.sinks.deferred import DeferredSink
 from tests.support.messages import BASE_TS_US
-from tests.support.records import sip_record
+from tests.support.records import report_record, sip_record
 from tests.support.sinks import Away, MemorySink
 
 
@@ -213,6 +213,19 @@ def test_routes_where_tables_are_fixed_choose_the_mode_only() -> None:
     bench.add(0, method="REGISTER", cseq="1 REGISTER")
     bench.lanes.flush()
     assert bench.numbers("m1", "hep_proto_1_registration") == [0]
+
+
+def test_routes_for_all_types_keep_reports_out_of_the_tables_of_sip() -> None:
+    """Their columns differ: only a route that names a HEP type gives its table to reports; its mode counts anyway."""
+    rtcp = make_route("rtcp", {"hep_type": "5", "table": "qos"})
+    rest = make_route("rest", {"table": "calls_%Y", "capture_mode": "m1"})
+    bench = Bench(routes=Routes([rtcp, rest]))
+    bench.counters.received += 3
+    for record in (sip_record(0), report_record(1, payload_type=5), report_record(2, payload_type=34)):
+        bench.lanes.add(record, {})
+    bench.lanes.flush()
+    assert (bench.numbers("own", "qos"), bench.numbers("m1", "calls_2023")) == ([1], [0])
+    assert bench.numbers("m1", "report_capture") == [2]
 
 
 def test_switch_keeps_back_what_is_for_a_mode_that_is_off() -> None:

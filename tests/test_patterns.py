@@ -14,6 +14,7 @@ from sipcap.routing import expand
 DATED = (
     "sip_%Y%m%d", "sip_%Y%m%d_%H%M", "sip_%Y%m%d%H", "s_%y%m%d", "%Y-%j", "x_%Y_%W", "x_%Y_%U", "w_%G_%V", "m_%Y%b",
     "y%Y", "%s", "%F %T", "%Y%W%a", "%G%V%u", "100%%_%Y%m%d", "%d.%m.%Y", "%Y%m%d_%Y", "%Y%B", "%A_%d_%b_%Y", 'a"b`%F',
+    "%U%m%a%Y",
 )  # fmt: skip
 CYCLIC = (
     "%d",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 import pytest
 
-from sipcap.shared import Pulse, SharedPage, Switches
+from sipcap.shared import Pulse, SharedCount, SharedPage, Switches
 
 
 def test_switches_are_seen_by_processes_that_were_there_before() -> None:
@@ -39,6 +40,17 @@ def test_switches_of_a_mode_that_is_not_there_are_an_error() -> None:
     for act in (lambda: switches.is_on("b"), lambda: switches.set("b", on=True)):
         with pytest.raises(KeyError):
             act()
+
+
+def test_count_survives_the_process_that_wrote_it() -> None:
+    """What a child wrote last stands there, also when it was killed."""
+    count = SharedCount()
+    pid = os.fork()
+    if pid == 0:
+        count.value = 2**40 + 7
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert count.value == 2**40 + 7
 
 
 def test_pulse_grows_old_without_a_beat() -> None:

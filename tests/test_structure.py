@@ -26,6 +26,7 @@ LAYERS = (
     ),
     ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
     ("upkeep", "calls", "service", "exporting"),
+    ("doctor",),
     ("cli",),
     ("devtools", "__main__"),
 )  # fmt: skip

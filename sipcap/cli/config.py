@@ -37,11 +37,13 @@ def command() -> None:
 def check(path: Path) -> int:
     """Say whether a file can be used.
 
-    An error names file, line, key and the nearest valid one; the exit code is 3 then. Databases and sockets are
-    not touched.
+    An error names file, line, key and the nearest valid one; the exit code is 3 then. The hook is loaded; databases
+    and sockets are not touched.
     """
     settings = read_settings(path)
-    Plan(settings).check()
+    plan = Plan(settings)
+    plan.check()
+    plan.extraction()
     for line in summary_of(settings):
         click.echo(line)
     return 0

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "the service: receive HEP and store it",
     "status": "is capture on? switch it; the state of a running service",
     "top": "a running service, live",
+    "doctor": "what is wrong on this machine, and the command that mends it",
     "config": "configuration files: check, show, from-kamailio",
     "search": "database to NDJSON",
     "export": "NDJSON to a capture file, HEP or text",

@@ -84,9 +84,18 @@ SIGNALS
 
 \b
 SYSTEMD
-    It tells of its state (Type=notify or notify-reload), feeds the watchdog (WatchdogSec=), takes over the sockets
-    of a .socket unit that its listeners name, and keeps its spool in StateDirectory=. A unit: systemd/sipcap.service
-    of the source."""
+    It tells of its state (Type=notify or notify-reload), feeds the watchdog (WatchdogSec=), takes over the sockets of a
+    .socket unit that its listeners name, and keeps its spool in StateDirectory=. sipcap.service and sipcap.socket are
+    installed in lib/systemd/system.
+
+\b
+FILES
+    /etc/sipcap/modes.ini      the configuration that the systemd unit names; see modes.ini(5)
+    sipcap.db                  the database in the working directory, where none is named
+    /run/sipcap/sipcap.sock, $XDG_RUNTIME_DIR/sipcap.sock
+                               the control socket, where none is named and the folder is there
+    $STATE_DIRECTORY, $XDG_STATE_HOME/sipcap, ~/.local/state/sipcap
+                               the spool, where none is named"""
 
 
 @click.command("run", epilog=_EPILOG)

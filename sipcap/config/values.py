@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +31,20 @@ class Key(NamedTuple):
     """The value where nothing is said."""
     shown: Callable[[Any], str] = str
     """Writes a value for people; a secret is not shown."""
+    help: str = ""
+    """What it means, for modes.ini(5): whole sentences."""
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """A Read that can say what it takes."""
+
+    function: Read
+    allowed: str
+
+    def __call__(self, text: str) -> Any:
+        """Read a value."""
+        return self.function(text)
 
 
 def flag(text: str) -> bool:
@@ -57,7 +72,7 @@ def integer(lowest: int, highest: int) -> Read:
             raise ValueError(f"should be a value between {lowest} and {highest}")
         return number
 
-    return read
+    return Ranged(read, f"{lowest} to {highest}")
 
 
 def seconds(lowest: float = 0.0, highest: float = _SECONDS_MAX) -> Read:
@@ -72,7 +87,8 @@ def seconds(lowest: float = 0.0, highest: float = _SECONDS_MAX) -> Read:
             raise ValueError(f"must be {lowest:g} to {highest:g} seconds")
         return number
 
-    return read
+    most = "" if highest == _SECONDS_MAX else f" to {highest:g}"
+    return Ranged(read, f"a time span, as 30, 5min, 2h or 1d; seconds from {lowest:g}{most}")
 
 
 def seconds_or_off(text: str) -> float | None:
@@ -94,7 +110,7 @@ def size_of(lowest: int, highest: int) -> Read:
             raise ValueError(f"must be {lowest} to {highest} bytes")
         return number
 
-    return read
+    return Ranged(read, f"a size, as 64MiB; {lowest} to {highest} bytes")
 
 
 def text_value(text: str) -> str:
@@ -117,7 +133,7 @@ def one_of(*allowed: str) -> Read:
             raise ValueError(f"must be one of {', '.join(allowed)}{nearest(text, allowed)}")
         return text.lower()
 
-    return read
+    return Ranged(read, ", ".join(allowed))
 
 
 def path(text: str) -> Path:
@@ -199,3 +215,23 @@ def or_nothing(shown: Callable[[Any], str] = str) -> Callable[[Any], str]:
 def switch_text(value: Any) -> str:
     """Write a flag as the module does."""
     return str(int(value))
+
+
+_ALLOWED: Final[Mapping[Read, str]] = {
+    flag: "0, 1 (any other number is 1), yes, no, on, off",
+    seconds_or_off: "off, or a time span, as 30, 5min, 2h or 1d",
+    size: "a size, as 1GiB, 20GB or a number of bytes",
+    path: "a path",
+    folder_or_off: "a folder, or off",
+    column: f"a name of 1 to {_LONGEST_COLUMN} characters",
+    host_and_ports: "HOST[:PORT[-PORT]], IPv6 in brackets",
+    secret: "a text, or @FILE for the first line of a file",
+    header_names: "names with ; between",
+    networks: "addresses or networks, as 192.0.2.0/24, with commas between or on lines of their own",
+    name: "a text that is not empty",
+}
+
+
+def allowed_of(read: Read) -> str:
+    """What a Read takes, for people; "" if that is any text."""
+    return read.allowed if isinstance(read, Ranged) else _ALLOWED.get(read, "")

@@ -1,4 +1,4 @@
-"""``python -m sipcap.devtools``: write, check or print what is generated from the commands."""
+"""``python -m sipcap.devtools``: write, check or print what is made of the commands and of the configuration's keys."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sipcap.devtools.gen_completions import completions
-from sipcap.devtools.gen_config_man import PAGE, config_page
 from sipcap.devtools.gen_man import man_pages, release_date
+from sipcap.devtools.gen_man5 import CONFIG_PAGE, config_page
 from sipcap.devtools.tree import read_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ def generated(root: Path) -> dict[Path, str]:
     """Make every generated file of the repository in *root*: path to text."""
     tree = read_tree()
     files = {root / "man" / name: text for name, text in man_pages(tree, release_date(root)).items()}
-    files[root / "man" / PAGE] = config_page(release_date(root))
+    files[root / "man" / CONFIG_PAGE] = config_page(release_date(root))
     return files | {root / "completions" / name: text for name, text in completions(tree).items()}
 
 

@@ -128,6 +128,9 @@ def capture_body(
                 known = {"activity": activity.as_dict()}
             child.publish(counters, **known)
 
+    def note_taken() -> None:
+        child.taken.value = counters.received
+
     def stopping() -> bool:
         if not line.has_ended():
             return False
@@ -142,7 +145,10 @@ def capture_body(
     options = plan.extraction()
     child.publish(counters)
     try:
-        capture(source, options, outlet, encode, stopping=stopping, on_tick=publish, switch=switches.is_on)
+        capture(
+            source, options, outlet, encode, stopping=stopping, on_batch=note_taken, on_tick=publish,
+            switch=switches.is_on,
+        )  # fmt: skip
     finally:
         source.close()
         outlet.close(line.left_s)

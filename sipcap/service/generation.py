@@ -357,6 +357,12 @@ class Generation:
             for mode in modes
         ]
 
+    def sorting(self) -> dict[str, Any] | None:
+        """The ``sorting`` of Controller."""
+        if self._sorter is None:
+            return None
+        return {"pid": self._sorter.pid, "restarts": self._sorter.restarts}
+
     def _stages(self) -> list[Counters]:
         """The counters of each stage, in the order of a message's way."""
         stages = [added(slot.total() for slot in self.workers)]
@@ -406,6 +412,7 @@ def _state_of_mode(name: str, slot: Slot, tally: Tally) -> dict[str, Any]:
     stored = tally.modes.get(name, ModeTally())
     return {
         "mode": name,
+        "pid": slot.pid,
         **stored.as_dict(),
         "queue": now.get("queue", 0),
         "spool_bytes": now.get("spool_bytes"),

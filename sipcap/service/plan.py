@@ -109,7 +109,11 @@ class Plan:
 
     def place(self, spool: Spool, mode: CaptureMode) -> SpoolPlace:
         """Where the records of a mode wait while its database is away; raises CannotStart."""
-        return spool.place(mode.name, f"{self.settings.schema} {identity_of(mode.db_url)}")
+        return spool.place(mode.name, self.destination(mode))
+
+    def destination(self, mode: CaptureMode) -> str:
+        """Which database the spool means for a mode."""
+        return f"{self.settings.schema} {identity_of(mode.db_url)}"
 
     def batches(self) -> BatchOptions:
         """When a batch is written and how often it is tried.

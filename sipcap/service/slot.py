@@ -18,7 +18,7 @@ from sipcap.errors import CannotStart, SipcapError
 from sipcap.limits import RESTART_PAUSE_S, RESTART_STEADY_S
 from sipcap.service.accounting import settle_spool
 from sipcap.service.tally import Tally
-from sipcap.shared import Pulse, SharedPage
+from sipcap.shared import Pulse, SharedCount, SharedPage
 
 _PAGE_BYTES: Final = 512 << 10  # two copies of counters, activity and histograms
 _FIRST_PAUSE_S: Final = 0.1
@@ -81,6 +81,8 @@ class Child:
         """The latest warnings of this process."""
         self.page = SharedPage(_PAGE_BYTES)
         self.pulse = Pulse()
+        self.taken = SharedCount()
+        """Messages received, exact where the published counters may be a moment old: for one that is killed."""
 
     def publish(self, counters: Counters, **more: Any) -> None:
         """Let the supervisor see what was counted, and that this process works."""
@@ -181,6 +183,7 @@ class Slot:
         self.code = os.waitstatus_to_exitcode(status)
         final = Counters()
         final.add(self.counted)
+        final.received = max(final.received, self.child.taken.value)
         if lost := final.imbalance():
             final.dropped[reason] += lost
         self._past.add(final.as_dict())

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import sipcap
@@ -20,7 +21,7 @@ from sipcap.counters import Counters
 from sipcap.errors import CannotStart, Unwritten
 from sipcap.limits import KEPT_ERRORS
 from sipcap.service.accounting import added, settle_spool
-from sipcap.service.control.places import place_to_serve
+from sipcap.service.control.places import SYSTEM_FOLDER, place_to_serve
 from sipcap.service.control.server import ControlOptions, ControlServer
 from sipcap.service.controller import ReloadError, UnknownMode
 from sipcap.service.generation import Generation, World
@@ -43,6 +44,8 @@ _LOOK_S: Final = 0.05
 _RELOAD_S: Final = 10.0  # how long somebody who asks for a reload waits for its end
 _LEAVING_S: Final = 2.0  # how long a reload waits for the former workers to see that they have been replaced
 _UNWRITTEN: Final = ("database", "dead_letter", "spool_full")
+_AT_START: Final = ("control_socket", "control_group", "binrpc_socket", "rpc_fifo", "metrics_listen", "user")
+"""Keys that a reload does not look at: what they name is made once, by root perhaps."""
 
 
 class Supervisor:
@@ -108,16 +111,17 @@ class Supervisor:
         sources = self._open(plan, {})
         self._pool.commit()
         self._plan, self._sources = plan, sources
+        self._started = plan.settings
         control = self._open_control(control_options_of(plan.settings))
         closing.callback(control.close)
-        self._become_user(plan)
+        self._become_user(plan, control)
         self._generation = Generation(plan, sources, self._world, patient=False)
         self._stop.leaving.append(self._kill)
         closing.callback(self._kill)
         self._generation.start(lambda: self._stop.requested)
-        control.start()
         if not plan.settings.capture_on:
             _LOGGER.warning("%s", OFF)
+        control.start()
         self._notifier.send("READY=1", f"STATUS={self._status()}")
 
     def _open_control(self, options: ControlOptions) -> ControlServer:
@@ -160,7 +164,7 @@ class Supervisor:
             source.close()
         self._world.sources.clear()
 
-    def _become_user(self, plan: Plan) -> None:
+    def _become_user(self, plan: Plan, control: ControlServer) -> None:
         """Drop the privileges; what is needed afterwards is made for the user before."""
         settings = plan.settings
         if settings.user is None:
@@ -173,6 +177,10 @@ class Supervisor:
         for mode in settings.modes.values():
             if mode.db_url.startswith("sqlite:") and not plan.is_idle(mode):
                 user.take_file(sqlite_path(mode.db_url))
+        for place in control.places:
+            user.own(place)
+            if place.parent == Path(SYSTEM_FOLDER):  # nobody else's: the socket can be removed at the end
+                user.own(place.parent)
         user.become()
         _LOGGER.info("running as user %s", user.name)
 
@@ -282,6 +290,7 @@ class Supervisor:
         if plan == self._plan and not plan.has_files:
             _LOGGER.info("the configuration is as it was")
             return ""
+        waiting = [key for key in _AT_START if getattr(plan.settings, key) != getattr(self._started, key)]
         self._notifier.reloading()
         try:
             self._apply(plan)
@@ -290,6 +299,8 @@ class Supervisor:
         finally:
             self._notifier.send("READY=1", f"STATUS={self._status()}")
         _LOGGER.info("the new configuration is in force")
+        if waiting:
+            _LOGGER.warning("only the next start brings the new values of %s", ", ".join(waiting))
         return ""
 
     def _apply(self, plan: Plan) -> None:
@@ -395,6 +406,7 @@ class Supervisor:
             "modes": {name: on for name, on in self._switches.modes.items() if name in modes},
             "counters": self.total().as_dict(),
             "listeners": generation.listeners(),
+            "sorting": generation.sorting(),
             "stores": generation.stores(tally),
             "activity": told["activity"],
             "latency": told["latency"],

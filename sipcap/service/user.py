@@ -61,6 +61,18 @@ class User:
             os.fchown(fd, self.number, self.group)
             os.close(fd)
 
+    def own(self, path: Path) -> None:
+        """Make the user the owner of a socket, FIFO or folder of the service; its group stays. Raises CannotStart.
+
+        Then the user may remove it at the end, if the folder allows that, and its mode lets him use it.
+        """
+        if os.geteuid() != 0:
+            return
+        try:
+            os.chown(path, self.number, -1, follow_symlinks=False)
+        except OSError as error:
+            raise CannotStart(f"cannot give {path} to user {self.name}: {error.strerror}") from None
+
     def become(self, groups: Sequence[int] | None = None) -> None:
         """Be this user from here on, for good."""
         if os.geteuid() != 0:

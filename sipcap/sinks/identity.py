@@ -6,11 +6,12 @@ import os
 import re
 from typing import Final
 
-from sipcap.sinks.registry import folder_path, sqlite_path
+from sipcap.sinks.registry import folder_path, sqlite_path, unknown_database
 from sipcap.sinks.url import DatabaseUrl, parse_url
 
 _SERVERS: Final = {"postgresql": ("postgresql", 5432), "postgres": ("postgresql", 5432), "mysql": ("mysql", 3306)}
 _FOLDERS: Final = {"ndjson": "ndjson", "text": "text", "dbtext": "text"}
+_ODBC: Final = ("unixodbc", "odbc")
 _USER: Final = re.compile(r"//[^/@]*@")
 
 
@@ -18,7 +19,7 @@ def identity_of(url: str) -> str:
     """A text that is the same for all URLs of a database, and has no secret.
 
     Raises:
-        CannotStart: it cannot be read.
+        CannotStart: it cannot be read, or is of no database that sipcap knows.
     """
     scheme = url.partition("://")[0].strip().lower()
     if scheme == "sqlite":
@@ -28,7 +29,9 @@ def identity_of(url: str) -> str:
         return _place(parse_url(url.partition("?")[0], name, port, frozenset()), url)
     if scheme in _FOLDERS:
         return f"{_FOLDERS[scheme]} {os.path.realpath(folder_path(url))}"
-    return _USER.sub("//", url)
+    if scheme in _ODBC:
+        return _USER.sub("//", url)
+    raise unknown_database(url)
 
 
 def _place(place: DatabaseUrl, url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ _SERVERS: Final = {
     "postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "unixodbc": "odbc", "odbc": "odbc",
 }  # fmt: skip
 _FOLDERS: Final = ("ndjson", "text", "dbtext")
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 _LOGGER = logging.getLogger("sipcap")
 _PACKAGES: Final = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}
 
@@ -81,9 +83,15 @@ def open_sink(
         )
         files.open()
         return files
+    raise unknown_database(url)
+
+
+def unknown_database(url: str) -> CannotStart:
+    """The error that a URL is of no database that sipcap knows."""
     # Of what is no URL, nothing is shown: it may be a password.
-    named = f"unknown database {scheme}" if url.lstrip().lower().startswith(f"{scheme}://") and scheme else "no URL"
-    raise CannotStart(f"--db-url: {named}; known: {KNOWN}")
+    scheme, mark, _ = url.strip().lower().partition("://")
+    named = f"unknown database {scheme}" if mark and _SCHEME.fullmatch(scheme) else "no URL"
+    return CannotStart(f"--db-url: {named}; known: {KNOWN}")
 
 
 def _driver(database: str, url: str, schema: str) -> Driver:

@@ -6,81 +6,57 @@ little of what is measured.
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import socket
 import sys
 import time
 from collections.abc import Sequence
 
+from tests.bench.mmsg import Packets
 from tests.support.messages import sip_message
 from tests.support.packets import ethernet, ip4, udp
 
 DISTINCT = 10_000
 FLOWS = 500
 RTP_BYTES = 172
-_TURN = 64
 _SLICE_S = 0.001
 _SOL_PACKET, _QDISC_BYPASS = 263, 20
-
-
-class _Iovec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
-
-
-class _Message(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p), ("name_length", ctypes.c_uint32), ("iovec", ctypes.POINTER(_Iovec)),
-        ("iovecs", ctypes.c_size_t), ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int), ("sent", ctypes.c_uint32),
-    )  # fmt: skip
 
 
 class FrameSender:
     """Sends frames of a list in turn, over and over."""
 
-    def __init__(self, interface: str, frames: Sequence[bytes]) -> None:
+    def __init__(self, interface: str, frames: Sequence[bytearray]) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.bind((interface, 0))
         self._socket.setsockopt(_SOL_PACKET, _QDISC_BYPASS, 1)
-        self._frames = frames  # the buffers below point into them
-        self._iovecs = (_Iovec * len(frames))(*(_Iovec(frame, len(frame)) for frame in frames))
-        self._messages = (_Message * len(frames))()
-        for number, message in enumerate(self._messages):
-            message.iovec = ctypes.pointer(self._iovecs[number])
-            message.iovecs = 1
-        self._sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
+        self._packets = Packets(self._socket, frames)
         self.sent = 0
 
     def send(self, number: int) -> None:
         """Send so many."""
         until = self.sent + number
         while self.sent < until:
-            at = self.sent % len(self._frames)
-            wanted = min(until - self.sent, len(self._frames) - at, _TURN)
-            done = self._sendmmsg(self._socket.fileno(), ctypes.byref(self._messages[at]), wanted, 0)
-            if done < 0:
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-            self.sent += done
+            self.sent += self._packets.send(self.sent % len(self._packets), until - self.sent)
 
 
-def make_frames(sip_rate: int, other_rate: int) -> tuple[list[bytes], int]:
+def make_frames(sip_rate: int, other_rate: int) -> tuple[list[bytearray], int]:
     """Distinct messages, each followed by its share of RTP; also how many frames a message comes with."""
     rtp = [
-        ethernet(ip4(udp(bytes((0x80, 0)) + bytes(RTP_BYTES - 2), 10_000 + 2 * number, 20_000), source=_source(number)))
+        _frame(udp(bytes((0x80, 0)) + bytes(RTP_BYTES - 2), 10_000 + 2 * number, 20_000), number)
         for number in range(FLOWS)
     ]
     share = other_rate // sip_rate
     frames = []
     for number in range(DISTINCT):
-        frames.append(ethernet(ip4(udp(sip_message(number)), source=_source(number))))
+        frames.append(_frame(udp(sip_message(number)), number))
         frames += (rtp[(number + step) % FLOWS] for step in range(share))
     return frames, 1 + share
 
 
-def _source(number: int) -> str:
-    return f"10.{number % FLOWS // 250}.1.{1 + number % 250}"
+def _frame(datagram: bytes, number: int) -> bytearray:
+    source = f"10.{number % FLOWS // 250}.1.{1 + number % 250}"
+    return bytearray(ethernet(ip4(datagram, source=source)))
 
 
 def send(interface: str, sip_rate: int, other_rate: int, seconds: float) -> dict[str, float]:

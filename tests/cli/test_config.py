@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import RunSipcap
 
 TEXT = """\
@@ -53,6 +55,23 @@ def test_config_check_finds_what_run_would_refuse(sipcap: RunSipcap, tmp_path: P
     assert b"homer7" in sipcap("config", "check", "modes.ini").stderr
 
 
+@pytest.mark.parametrize(("line", "said"), [
+    ("db_url = mysql//u:geheim@h/db", "modes.ini:2: db_url: no URL"),
+    ("db_url = geheim:u//://h/db", "modes.ini:2: db_url: no URL"),
+    ("db_url = oracle://u:geheim@h/db", "modes.ini:2: db_url: unknown database oracle"),
+    ("event_callback = nosuch.py:on_request", "hook nosuch.py:on_request: No such file or directory"),
+])  # fmt: skip
+def test_config_check_of_what_cannot_be_opened_is_no_success(
+    sipcap: RunSipcap, tmp_path: Path, line: str, said: str
+) -> None:
+    """A database of no known kind and a hook that cannot be loaded show before the service starts; no password does."""
+    (tmp_path / "modes.ini").write_text(f"[sipcap]\n{line}\n")
+    done = sipcap("config", "check", "modes.ini")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert said.encode() in done.stderr
+    assert b"geheim" not in done.stderr
+
+
 def test_config_show_hides_passwords_and_names_origins(sipcap: RunSipcap, tmp_path: Path) -> None:
     """As text that is a configuration file again, and as JSON."""
     (tmp_path / "modes.ini").write_text(TEXT)
@@ -64,6 +83,20 @@ def test_config_show_hides_passwords_and_names_origins(sipcap: RunSipcap, tmp_pa
     assert shown["capture_mode:m1"]["db_url"] == {"value": "postgresql://u:(hidden)@h/db", "origin": "modes.ini:6"}
     assert shown["sipcap"]["capture_on"] == {"value": "0", "origin": "default"}
     assert shown["route:all"]["capture_mode"] == {"value": "m1", "origin": "modes.ini:8"}
+
+
+@pytest.mark.parametrize("url", [
+    "mysql://u:ge/heim@h/db", "mysql://u/x:ge/heim@h/db", "mysql://u:ge@heim@h/db?socket=/x", "unixodbc://u:ge/heim@h/DSN",
+])  # fmt: skip
+def test_config_show_hides_a_password_that_should_have_been_escaped(
+    sipcap: RunSipcap, tmp_path: Path, url: str
+) -> None:
+    """A password with a slash makes a URL that cannot be used; it is a password nevertheless."""
+    (tmp_path / "modes.ini").write_text(
+        f"[sipcap]\ndb_url = {url}\ncapture_mode = m=>db_url={url};table_name=a;mt_mode=rand\n"
+    )
+    done = sipcap("config", "show", "modes.ini")
+    assert b"heim" not in done.stdout + done.stderr
 
 
 def test_config_from_kamailio_makes_a_file_that_can_be_used(sipcap: RunSipcap, tmp_path: Path) -> None:

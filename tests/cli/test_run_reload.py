@@ -176,3 +176,17 @@ def test_run_hung_up_without_a_file_stops(tmp_path: Path) -> None:
         wait_for(lambda: messages_in(tmp_path / "sipcap.db"), "the row")
         assert process.stop(signal.SIGHUP) == 0
         assert process.summary["stored"] == 1
+
+
+def test_reload_says_what_only_the_next_start_brings(tmp_path: Path) -> None:
+    """Control sockets and the user are what they were at the start; a key that is as it was then is not named."""
+    with service(tmp_path) as running:
+        running.configure(f"{USUAL}metrics_listen = 127.0.0.1:0\nrpc_fifo = rpc.fifo\n{LISTEN}")
+        assert running.call("sipcapture.reload") == "Reloaded"
+        wait_for(lambda: "only the next start" in running.process.said, "the warning")
+        assert "only the next start brings the new values of rpc_fifo, metrics_listen" in running.process.said
+        running.configure(f"{USUAL}capture_node = other\n{LISTEN}")
+        assert running.call("sipcapture.reload") == "Reloaded"
+        wait_for(lambda: running.process.said.count(IN_FORCE) == 2, "the reload")
+        running.stop()
+    assert running.process.said.count("only the next start") == 1

@@ -153,6 +153,24 @@ def test_run_becomes_the_user_when_the_sockets_are_open() -> None:
         shutil.rmtree(folder)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_run_as_a_user_owns_and_removes_its_control_sockets() -> None:
+    """The user may ask the service, and in a folder where only owners may remove files, nothing is left."""
+    nobody = pwd.getpwnam("nobody")
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o1777)  # as /tmp is
+    text = USUAL.replace("sqlite:///sipcap.db", f"sqlite:///{folder}/sip.db")
+    text += f"user = nobody\nspool = off\nbinrpc_socket = {folder}/binrpc.sock\nrpc_fifo = {folder}/rpc.fifo\n"
+    try:
+        with service(folder, f"{text}{LISTEN}") as running:
+            made = [folder / name for name in ("control.sock", "binrpc.sock", "rpc.fifo")]
+            assert {path.lstat().st_uid for path in made} == {nobody.pw_uid}
+            running.stop()
+        assert not any(path.exists() for path in made)
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_run_as_a_user_that_is_not_there_is_3(sipcap: RunSipcap) -> None:
     """It says so before anything is received."""
     done = sipcap("run", "-q", "--listen", "udp:127.0.0.1:0", "--user", "no-such-user")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     logging.disable()  # a warning for each of a million inputs helps nobody
     failed = []
-    with tempfile.TemporaryDirectory() as folder:
+    folder = tempfile.mkdtemp()  # a TemporaryDirectory would be removed at the end of each child
+    try:
         for name in names:
             place = Path(folder) / name
             place.mkdir()
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
             _say(f"== {name}")
             if not _run(atheris, targets[name], [*more, str(place)]):
                 failed.append(name)
+    finally:
+        shutil.rmtree(folder)
     if failed:
         _say(f"== found something: {' '.join(failed)}")
     return bool(failed)
@@ -55,9 +59,11 @@ def _run(atheris: Any, target: Any, arguments: Sequence[str]) -> bool:
     """Run libFuzzer in a child; whether it ended well. Its first folder is where it puts what it keeps."""
     child = os.fork()
     if not child:
-        atheris.Setup(["fuzz", *arguments], target)
-        atheris.Fuzz()
-        os._exit(1)  # it does not return
+        try:
+            atheris.Setup(["fuzz", *arguments], target)
+            atheris.Fuzz()  # does not return
+        finally:
+            os._exit(1)  # not through what the parent will do
     try:
         return os.waitpid(child, 0)[1] == 0
     except KeyboardInterrupt:

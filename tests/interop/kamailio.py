@@ -6,7 +6,7 @@ import contextlib
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,16 +118,16 @@ class Capture:
 
 @contextlib.contextmanager
 def _daemon(
-    folder: Path, config: str, port: int, env: Mapping[str, str] | None = None
+    folder: Path, config: str, port: int, env: Mapping[str, str] | None = None, before: Sequence[str] = ()
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     config_file, log = folder / "kamailio.cfg", folder / "kamailio.log"
     config_file.write_text(config, encoding="utf-8")
-    argv = [executable() or "kamailio", "-f", str(config_file), "-DD", "-E", "-m", "64", "-M", "8"]
+    argv = [*before, executable() or "kamailio", "-f", str(config_file), "-DD", "-E", "-m", "64", "-M", "8"]
     argv += ["-w", str(folder), "-Y", str(folder)]
     with running(argv, log, env=env) as process:
         wait_until(
-            lambda: process.poll() is not None or udp_is_bound(port),
+            lambda: process.poll() is not None or udp_is_bound(port, pid=process.pid),
             f"Kamailio on port {port}",
         )
         if process.poll() is not None:
@@ -153,10 +153,13 @@ def has_driver(driver: str) -> bool:
 
 
 @contextlib.contextmanager
-def capturing_into(folder: Path, driver: str, url: str) -> Iterator[int]:
-    """Run sipcapture into the table sip_capture of a server, its process in UTC (spec 3.7); yields its port."""
+def capturing_into(folder: Path, driver: str, url: str, *, more: str = "") -> Iterator[int]:
+    """Run sipcapture into the table sip_capture of a server, its process in UTC (spec 3.7); yields its port.
+
+    ``more`` are further lines of its configuration; a later ``children=`` takes the place of the first.
+    """
     port = free_udp_port()
-    config = _COMMON.format(port=port, modules=module_folder()) + _CAPTURE.format(driver=driver, url=url)
+    config = _COMMON.format(port=port, modules=module_folder()) + _CAPTURE.format(driver=driver, url=url) + more
     with _daemon(folder, config, port, {"TZ": "UTC"}):
         yield port
 
@@ -183,11 +186,16 @@ def masking(folder: Path, *, next_hop: int, key: str, prefix: str) -> Iterator[i
 
 
 @contextlib.contextmanager
-def tracing(folder: Path, *, version: int, collector: int, next_hop: int, capture_id: int) -> Iterator[int]:
-    """Run a stateless hop to *next_hop* whose siptrace sends HEP to *collector*; yields the hop's own port."""
+def tracing(
+    folder: Path, *, version: int, collector: int, next_hop: int, capture_id: int, before: Sequence[str] = ()
+) -> Iterator[int]:
+    """Run a stateless hop to *next_hop* whose siptrace sends HEP to *collector*; yields the hop's own port.
+
+    ``before`` is a command that runs it, in another namespace for instance.
+    """
     port = free_udp_port()
     config = _COMMON.format(port=port, modules=module_folder()) + _TRACE.format(
         version=version, capture_id=capture_id, collector=collector, next_hop=next_hop
     )
-    with _daemon(folder, config, port):
+    with _daemon(folder, config, port, before=before):
         yield port

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .processes import WAIT_S, running, wait_until
@@ -42,11 +42,14 @@ def send_file(capture: Path, collector: int) -> None:
 
 
 @contextlib.contextmanager
-def watching(folder: Path, port: int, collector: int) -> Iterator[None]:
-    """Let sngrep watch the UDP *port* on loopback and send what it sees to the port *collector*."""
+def watching(folder: Path, port: int, collector: int, *, before: Sequence[str] = ()) -> Iterator[None]:
+    """Let sngrep watch the UDP *port* on loopback and send what it sees to the port *collector*.
+
+    ``before`` is a command that runs it, in another namespace for instance.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "sngrep.log"
-    with running([*_argv(collector), "-d", "lo", "udp", "port", str(port)], log) as process:
+    with running([*before, *_argv(collector), "-d", "lo", "udp", "port", str(port)], log) as process:
         wait_until(
             lambda: process.poll() is not None or _READY in log.read_bytes(),
             "sngrep's capture on lo",

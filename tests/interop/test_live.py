@@ -77,7 +77,7 @@ def test_mirror_has_every_message_of_real_calls_over_tcp(network: Cable, tmp_pat
 
 
 @contextlib.contextmanager
-def _tunnelling(network: Cable) -> Iterator[None]:
+def tunnelling(network: Cable) -> Iterator[None]:
     """What crosses the cable is sent again, as a mirror would, in IP in IP to the right side's second address."""
     stop_reading, stop_writing = os.pipe()
 
@@ -107,7 +107,7 @@ def test_ipip_has_every_message_of_real_calls(
 ) -> None:
     """The inner packets are the calls', their addresses and texts unchanged."""
     with _capturing(network, tmp_path, "--mode", "ipip", *args) as process:
-        with _tunnelling(network):
+        with tunnelling(network):
             sent = _calls(network, tmp_path, transport)
             wait_for_lines(process, len(sent))
         assert process.stop() == 0

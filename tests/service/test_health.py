@@ -41,3 +41,19 @@ def test_health_with_a_full_spool_is_bad() -> None:
     service = SmallService()
     service.database_up, service.spool_full = False, True
     assert len(ailments(service.stats())) == 2
+
+
+def test_health_without_the_sorting_process_is_bad() -> None:
+    """What is captured meanwhile waits, and then is refused."""
+    service = SmallService()
+    service.sorting_pid = 0
+    assert ailments(service.stats()) == ["the sorting process is not running: nothing reaches a database"]
+
+
+def test_health_without_a_storing_process_is_bad() -> None:
+    """A process that is not there says nothing of its database."""
+    service = SmallService()
+    service.database_up, service.storing_pid = False, 0
+    assert ailments(service.stats()) == [
+        f"capture mode {mode}: its storing process is not running" for mode in ("default", "mode1")
+    ]

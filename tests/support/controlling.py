@@ -35,6 +35,8 @@ class SmallService:
         self.batches = Histogram()
         self.databases = Histogram()
         self.worker_pids = [4242]
+        self.sorting_pid = 4243
+        self.storing_pid = 4244
         self.database_up = True
         self.spool_bytes: int | None = 0
         self.spool_full = False
@@ -79,6 +81,7 @@ class SmallService:
                     ],
                 }
             ],
+            "sorting": {"pid": self.sorting_pid, "restarts": 0},
             "stores": [self._store("default", 7, 5), self._store("mode1", 2, 1)],
             "activity": self.activity.as_dict(),
             "latency": {"batch_s": self.batches.as_dict(), "database_s": self.databases.as_dict()},
@@ -88,6 +91,7 @@ class SmallService:
     def _store(self, mode: str, requests: int, replies: int) -> dict[str, Any]:
         return {
             "mode": mode,
+            "pid": self.storing_pid,
             "counters": self.counters.as_dict(),
             "requests": requests,
             "replies": replies,

@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -44,6 +44,7 @@ class DatabaseServer(ABC):
         self.host, self.port, self.user, self.password = host, port, user, password
         self._folder: Path | None = None
         self._durable = False
+        self._settings: Mapping[str, object] = {}
         self.tls: Identity | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -55,10 +56,14 @@ class DatabaseServer(ABC):
         return cls(parts.hostname or "127.0.0.1", parts.port or cls.default_port, *names)
 
     @classmethod
-    def private(cls, *, durable: bool = False) -> Self:
-        """A new server; ``durable`` with the settings it comes with. LookupError if its programs are not here."""
+    def private(cls, *, durable: bool = False, settings: Mapping[str, object] | None = None) -> Self:
+        """A new server; ``durable`` with the settings it comes with, ``settings`` changes some of them.
+
+        LookupError if its programs are not here.
+        """
         server = cls("127.0.0.1", free_port(), "sipcap", PASSWORD)
         server._durable = durable
+        server._settings = settings or {}
         server.programs = server.find_programs()
         server._folder = Path(tempfile.mkdtemp(prefix=f"sipcap-{cls.scheme}-"))
         try:

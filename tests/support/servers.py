@@ -12,7 +12,7 @@ import importlib.util
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,7 +69,7 @@ class PostgresqlServer(DatabaseServer):
             settings |= {"ssl": "on", "ssl_cert_file": self.tls.cert, "ssl_key_file": self.tls.key}
         if not self._durable:
             settings |= {"fsync": "off", "shared_buffers": "64MB", "max_connections": 40, "max_wal_size": "2GB"}
-        options = [f"-c{name}={value}" for name, value in settings.items()]
+        options = [f"-c{name}={value}" for name, value in (settings | dict(self._settings)).items()]
         return [str(self.programs / "postgres"), "-D", str(self.folder / "data"), *options]
 
     @contextlib.contextmanager
@@ -138,7 +138,7 @@ class MysqlServer(DatabaseServer):
         return [
             str(self.programs / "mariadbd"),
             "--no-defaults",
-            *(f"--{name}={value}" for name, value in settings.items()),
+            *(f"--{name}={value}" for name, value in (settings | dict(self._settings)).items()),
         ]
 
     @contextlib.contextmanager
@@ -162,10 +162,12 @@ SERVERS: Final[dict[str, type[DatabaseServer]]] = {"postgresql": PostgresqlServe
 
 
 @contextlib.contextmanager
-def running(kind: str, *, durable: bool = False) -> Iterator[DatabaseServer]:
+def running(
+    kind: str, *, durable: bool = False, settings: Mapping[str, object] | None = None
+) -> Iterator[DatabaseServer]:
     """A server of a kind: the one that the environment names, or a private one; raises LookupError."""
     url = os.environ.get(f"SIPCAP_TEST_{kind.upper()}_URL")
-    server = SERVERS[kind].from_url(url) if url else SERVERS[kind].private(durable=durable)
+    server = SERVERS[kind].from_url(url) if url else SERVERS[kind].private(durable=durable, settings=settings)
     try:
         yield server
     finally:

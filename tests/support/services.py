@@ -90,6 +90,17 @@ class Service:
         """Wait until so many messages count as stored."""
         wait_for(lambda: self.counters["stored"] >= number, f"{number} stored messages")
 
+    def settle(self, received: int | None = None) -> dict[str, Any]:
+        """Wait until nothing is under way or waits, and so many messages have come; the counters, which balance."""
+
+        def is_settled() -> bool:
+            now = self.counters
+            assert imbalance(now) == 0, now
+            return now["pending"] + now["spooled"] == 0 and received in (None, now["received"])
+
+        wait_for(is_settled, f"the end of {received or 'all'} messages")
+        return self.counters
+
     def stop(self) -> dict[str, Any]:
         """Stop it in order; its counters, which are balanced."""
         assert self.process.stop() == 0, self.process.said

@@ -43,6 +43,11 @@ class Session(OdbcDriver):
         """Run a SELECT; its rows."""
         return self._query(sql, *params)
 
+    def run(self, sql: str) -> None:
+        """Run a statement that finds no rows."""
+        with self._cursor() as cursor:
+            cursor.execute(sql)
+
     def described(self, table: str) -> dict[str, str]:
         """The columns of a table, as they are called, by their names in small letters; none if there is no such."""
         return {str(column[0]).lower(): str(column[0]) for column in self._describe(table) or ()}

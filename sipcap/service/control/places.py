@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 SOCKET_VARIABLE: Final = "SIPCAP_STATUS_SOCKET"
-_SYSTEM: Final = "/run/sipcap"
+SYSTEM_FOLDER: Final = "/run/sipcap"
 _NAME: Final = "sipcap.sock"
 
 
@@ -17,7 +17,7 @@ def places() -> list[str]:
     if path := os.environ.get(SOCKET_VARIABLE):
         return [path]
     own = os.environ.get("XDG_RUNTIME_DIR")
-    return [f"{folder}/{_NAME}" for folder in (_SYSTEM, own) if folder]
+    return [f"{folder}/{_NAME}" for folder in (SYSTEM_FOLDER, own) if folder]
 
 
 def place_to_serve() -> str | None:
@@ -28,7 +28,7 @@ def place_to_serve() -> str | None:
     if path := os.environ.get(SOCKET_VARIABLE):
         return path
     with contextlib.suppress(OSError):
-        Path(_SYSTEM).mkdir(mode=0o755)
+        Path(SYSTEM_FOLDER).mkdir(mode=0o755)
     return next((path for path in places() if os.access(Path(path).parent, os.W_OK | os.X_OK)), None)
 
 

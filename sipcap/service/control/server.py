@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sipcap.limits import CONTROL_REQUESTS_PER_S
@@ -63,6 +64,8 @@ class ControlServer:
         self._controller = controller
         self._loop = Loop("control")
         self._metrics: MetricsServer | None = None
+        self.places: list[Path] = []
+        """The sockets and FIFOs that ``open`` has made; whoever drops privileges gives them to the new user."""
         self._is_open = False
         self._is_closed = False
 
@@ -82,6 +85,7 @@ class ControlServer:
                 self._add_stream(options.binrpc_socket, partial(BinrpcSession, self._methods.call))
             if options.rpc_fifo:
                 descriptor, place = make_fifo(options.rpc_fifo, options.control_group)
+                self.places.append(place.path)
                 self._loop.add(RpcFifo(self._loop, descriptor, self._methods.call, place))
                 _LOGGER.info("control: reading %s", options.rpc_fifo)
             if options.metrics_listen:
@@ -96,6 +100,7 @@ class ControlServer:
 
     def _add_stream(self, path: str, make_session: Callable[[], Session]) -> None:
         listener, place = bind_unix(path, socket.SOCK_STREAM, self._options.control_group)
+        self.places.append(place.path)
         self._loop.add(Clients(self._loop, listener, make_session, CONTROL_REQUESTS_PER_S, place))
         _LOGGER.info("control: listening on %s", path)
 

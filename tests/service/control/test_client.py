@@ -146,7 +146,7 @@ def test_client_takes_no_endless_answer(tmp_path: Path, monkeypatch: pytest.Monk
 def test_places_follow_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable alone if it is set; else the system's folder, then the user's (design 1.4)."""
     monkeypatch.delenv("SIPCAP_STATUS_SOCKET", raising=False)
-    monkeypatch.setattr("sipcap.service.control.places._SYSTEM", str(tmp_path / "run" / "system"))
+    monkeypatch.setattr("sipcap.service.control.places.SYSTEM_FOLDER", str(tmp_path / "run" / "system"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "own"))
     assert place_to_serve() is None  # there is no "run" that a folder could be made in
     assert place_to_ask() == str(tmp_path / "run" / "system" / "sipcap.sock")
