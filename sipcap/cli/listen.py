@@ -29,6 +29,7 @@ from sipcap.cli.options import (
 )
 from sipcap.cli.packets import check_mode_options, ipip_options_of, mirror_options_of, packet_options
 from sipcap.endpoint import Endpoint
+from sipcap.errors import BadFilterError
 from sipcap.limits import HEP_PORT, RCVBUF_BYTES
 from sipcap.sources.addresses import Network
 from sipcap.sources.base import LiveSource
@@ -121,7 +122,10 @@ def command(**options: Any) -> int:
         options["drain_timeout"],
     )
     with closing(source):
-        source.open()
+        try:
+            source.open()
+        except BadFilterError as error:
+            raise click.BadParameter(str(error), param_hint="--bpf") from None
         if job.children == 1:
             capture_here(job, stop)
         else:

@@ -11,36 +11,16 @@ refused once, and the next start line is looked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_SIP_MESSAGE_BYTES, MAX_SIP_START_LINE_BYTES
-from sipcap.wire.detect import BEGINNINGS, TOKEN, begins_like_sip, looks_like_sip
+from sipcap.wire.detect import BEGINNINGS, TOKEN, looks_like_sip
+from sipcap.wire.sip_head import content_length, has_content_type, head_end
+from sipcap.wire.sip_start import STATUS_BYTES, VERSION, candidates, is_start, is_start_line
 
 _BLANKS: Final = b"\r\n\0 \t"
 _LEADING = re.compile(rb"[\r\n\0 \t]*+").match
-_LENGTH = re.compile(
-    rb"\n(?:content-length|l)[ \t]*:[ \t]*(?:\r?\n[ \t]+)*([0-9]+)(?=[ \t\r\n;,])", re.IGNORECASE
-).search  # fmt: skip
-_TYPE = re.compile(rb"\n(?:content-type|c)[ \t]*:", re.IGNORECASE).search
-_USUAL_LENGTH: Final = b"\nContent-Length: "
-_VERSION: Final = b"SIP/2.0"
-_REPLY_LINE = re.compile(rb"SIP/2\.0 [1-6][0-9]{2}(?:[ \t][^\n]*)?\n").match
-_REQUEST_LINE = re.compile(
-    rb"[A-Za-z0-9\-.!%*_+`'~]{1,64}[ \t]+<?[A-Za-z][A-Za-z0-9+.\-]{0,31}:[^\n]*[ \t]SIP/2\.0[ \t\r]*\n"
-).match  # fmt: skip
-_CAPITALS = re.compile(rb"[A-Z]+ ").match
-_STATUS = re.compile(rb"SIP/2\.0 [1-6][0-9]{2} ").match
-_STATUS_BYTES: Final = len(b"SIP/2.0 200 ")
-_KNOWN_METHOD = re.compile(
-    rb"(?:INVITE|ACK|BYE|CANCEL|OPTIONS|REGISTER|PRACK|UPDATE|INFO|SUBSCRIBE|NOTIFY|REFER|MESSAGE|PUBLISH)"
-    rb" (?:sips?|tel):"
-).search
-_HEADER = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+[ \t]*:").match
-_HEADER_BEGIN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]*[ \t]*\Z").match
-_HEAD_WINDOW: Final = 4_096  # bytes; nearly all heads are shorter
-_MAX_NAME: Final = 64  # bytes of a header's name, where one is looked for to believe a start line
 MID_STREAM: Final = "mid_stream"
 """The reason for what is skipped before the first start line of a stream that was picked up on its way."""
 
@@ -60,46 +40,6 @@ class SipFrame(NamedTuple):
     payload: bytes
     offset: int
     is_truncated: bool = False
-
-
-def head_end(data: bytes | bytearray, begin: int = 0) -> int:
-    """Where the body begins behind the first empty line; 0 if there is none."""
-    size = len(data)
-    while True:
-        # A window at a time: a buffer full of heads that end in one way is not searched to its end for the other.
-        end = min(begin + _HEAD_WINDOW, size)
-        crlf = data.find(b"\n\r\n", begin, end)
-        bare = data.find(b"\n\n", begin, crlf + 1 if crlf >= 0 else end)
-        if bare >= 0:
-            return bare + 2
-        if crlf >= 0:
-            return crlf + 3
-        if end == size:
-            return 0
-        begin = end - 2
-
-
-def content_length(head: bytes) -> int | None:
-    """The body's length as a head says it: the first number of a Content-Length; None without one."""
-    usual = head.find(_USUAL_LENGTH)
-    if usual >= 0 and b"\nl" not in head and b"\nL" not in head and b"\nc" not in head and b"\nCO" not in head:
-        begin = usual + len(_USUAL_LENGTH)
-        digits = head[begin : head.find(b"\r", begin)]
-        if digits.isdigit() and len(digits) < 10:
-            return int(digits)
-    match = _LENGTH(head)
-    if match is None:
-        return None
-    digits = match[1].lstrip(b"0")[:10]
-    return int(digits or b"0")
-
-
-def is_one_message(data: bytes) -> bool:
-    """Tell whether bytes are one SIP message from end to end: what most segments are."""
-    if not begins_like_sip(data) or not looks_like_sip(data) or data.find(b"\n", 0, MAX_SIP_START_LINE_BYTES) < 0:
-        return False
-    body = head_end(data)
-    return body > 0 and content_length(data[:body]) == len(data) - body
 
 
 class SipFramer:
@@ -250,7 +190,7 @@ class SipFramer:
         if end < 0 and len(buffer) - start < MAX_SIP_START_LINE_BYTES and buffer[start] in TOKEN:
             self._scanned = len(buffer)
             return False
-        if end < 0 or not _is_start_line(bytes(buffer[start:end])):
+        if end < 0 or not is_start_line(bytes(buffer[start:end])):
             self._lose("not_sip")
         self._scanned = start
         self._has_line = True
@@ -270,7 +210,7 @@ class SipFramer:
         head = bytes(self._buffer[start:body])
         length = content_length(head)
         if length is None:
-            length = _NO_LENGTH if _TYPE(head) is not None else 0
+            length = _NO_LENGTH if has_content_type(head) else 0
         self._body, self._length = body, length
         self._scanned = body
         return True
@@ -357,25 +297,25 @@ class SipFramer:
         buffer = self._buffer
         tried = begin  # nothing before this begins a start line: one line may have the version a thousand times
         while True:
-            hit = buffer.find(_VERSION, max(self._scanned, begin))
+            hit = buffer.find(VERSION, max(self._scanned, begin))
             if hit < 0:
-                self._scanned = max(self._scanned, begin, len(buffer) - len(_VERSION) + 1)
+                self._scanned = max(self._scanned, begin, len(buffer) - len(VERSION) + 1)
                 return False, max(buffer.rfind(b"\n", begin) + 1, begin, len(buffer) - MAX_SIP_START_LINE_BYTES)
             lowest = max(begin, hit - MAX_SIP_START_LINE_BYTES)
             line = buffer.rfind(b"\n", lowest, hit) + 1 or lowest
             at_line = line > lowest or (is_line and line == begin)
-            if len(buffer) < hit + _STATUS_BYTES:
+            if len(buffer) < hit + STATUS_BYTES:
                 self._scanned = hit
                 return False, line
-            for candidate in _candidates(buffer, max(line, tried), hit, is_line=at_line and line >= tried):
-                verdict = _is_start(buffer, candidate)
+            for candidate in candidates(buffer, max(line, tried), hit, is_line=at_line and line >= tried):
+                verdict = is_start(buffer, candidate)
                 if verdict is None:
                     self._scanned = hit
                     return False, line
                 if verdict:
                     self._scanned = candidate
                     return True, candidate
-            self._scanned = tried = hit + len(_VERSION)
+            self._scanned = tried = hit + len(VERSION)
 
     def gap(self, lost: int) -> SipFrame | None:
         """Bytes are missing here. Call it when ``next_message`` has returned None.
@@ -442,47 +382,3 @@ class SipFramer:
             self._step_over(len(self._buffer), 0)
             raise DecodeError("incomplete")
         return None
-
-
-def _is_start_line(line: bytes) -> bool:
-    """Tell whether a message begins with this line, where one must begin.
-
-    ``defINVITE sip:`` is the end of a body that is longer than its Content-Length says, and no method.
-    """
-    if not looks_like_sip(line):
-        return False
-    known = None if begins_like_sip(line) or _CAPITALS(line) is not None else _KNOWN_METHOD(line)
-    return known is None or not known.start() or b" " in line[: known.start()]
-
-
-def _candidates(buffer: bytearray, line: int, hit: int, *, is_line: bool) -> Iterator[int]:
-    """Where a start line with the SIP version at ``hit`` may begin: bodies need not end with a line end."""
-    if is_line and _CAPITALS(buffer, line) is not None:
-        yield line
-    elif _STATUS(buffer, hit) is not None:
-        yield hit
-    else:
-        known = _KNOWN_METHOD(buffer, line, hit)
-        if known is not None:
-            yield known.start()
-        elif is_line:
-            yield line
-
-
-def _is_start(buffer: bytearray, line: int) -> bool | None:
-    """Tell whether a message begins at a line; None if there are too few bytes to tell.
-
-    A header must follow: a status line alone is what the body of a NOTIFY for REFER has (RFC 3515).
-    """
-    end = buffer.find(b"\n", line, line + MAX_SIP_START_LINE_BYTES) + 1
-    if not end:
-        return None if len(buffer) - line < MAX_SIP_START_LINE_BYTES else False
-    text = bytes(buffer[line : end + _MAX_NAME])
-    if _REPLY_LINE(text) is None and _REQUEST_LINE(text) is None:
-        return False
-    if not _is_start_line(text[: end - line - 1]):
-        return False  # found, it would be refused, and found again
-    header = text[end - line :]
-    if _HEADER(header) is not None:
-        return True
-    return None if len(header) < _MAX_NAME and _HEADER_BEGIN(header) is not None else False

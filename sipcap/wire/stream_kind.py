@@ -7,8 +7,8 @@ from typing import Final
 
 from sipcap.wire.detect import TOKEN, begins_like_sip, looks_like_sip
 from sipcap.wire.hep_chunks import MAGICS
-from sipcap.wire.sip_stream import head_end
-from sipcap.wire.websocket import begins_sip_frame, is_upgrade
+from sipcap.wire.sip_head import head_end
+from sipcap.wire.websocket_frame import begins_sip_frame, is_upgrade
 
 BLANKS: Final = b"\r\n\0 \t"
 _HTTP: Final = (b"GET ", b"HTTP/")

@@ -13,8 +13,9 @@ from collections.abc import Container, Iterable
 from typing import Final
 
 from sipcap.limits import TCP_LOOK_BYTES, TCP_LOOK_MIDSTREAM_BYTES, TCP_PIECE_BYTES
-from sipcap.wire.connections import Connection, Connections, Flow
+from sipcap.wire.connections import Connections
 from sipcap.wire.detect import begins_like_sip, looks_like_sip
+from sipcap.wire.flow import Connection, Flow
 from sipcap.wire.ip import TCP
 from sipcap.wire.message import Message
 from sipcap.wire.segments import Piece
@@ -121,7 +122,7 @@ class StreamMessages:
     # What Connections calls
 
     def take_whole(self, flow: Flow, segment: Segment) -> bool:
-        """See ``connections.User``."""
+        """See ``flow.User``."""
         reader = flow.reader
         if type(reader) is not SipReader or not reader.is_whole(segment.payload):
             return False
@@ -129,7 +130,7 @@ class StreamMessages:
         return True
 
     def take(self, flow: Flow, pieces: list[Piece]) -> None:
-        """See ``connections.User``."""
+        """See ``flow.User``."""
         for piece in pieces:
             self._take(flow, piece)
             if flow.is_gone:
@@ -139,14 +140,14 @@ class StreamMessages:
         flow.is_open = type(reader) is SipReader and reader.framer.is_open
 
     def settle(self, flow: Flow) -> None:
-        """See ``connections.User``."""
+        """See ``flow.User``."""
         if isinstance(flow.reader, MessageReader):
             self._read(flow, flow.reader.settle())
             flow.pending = flow.reader.pending
         flow.is_open = False
 
     def close(self, flow: Flow) -> None:
-        """See ``connections.User``."""
+        """See ``flow.User``."""
         connection = flow.connection
         if connection.kind is None:
             if not connection.is_ended:

@@ -12,7 +12,8 @@ from sipcap.wire.hep import decode_datagram
 from sipcap.wire.hep_stream import HepFramer
 from sipcap.wire.message import Message
 from sipcap.wire.segments import Piece
-from sipcap.wire.sip_stream import SipFrame, SipFramer, head_end, is_one_message
+from sipcap.wire.sip_head import head_end, is_one_message
+from sipcap.wire.sip_stream import SipFrame, SipFramer
 from sipcap.wire.websocket import WebSocketFramer, WebSocketMessage
 
 

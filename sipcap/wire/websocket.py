@@ -1,26 +1,19 @@
-"""WebSocket on a byte stream: frames in any pieces to the messages in them, and the handshake before them.
+"""WebSocket on a byte stream: frames in any pieces to the messages in them.
 
-Source: RFC 6455 sections 4 and 5; RFC 7692 for permessage-deflate; RFC 7118: one message is one SIP message.
+Source: RFC 6455 section 5; RFC 7692 for permessage-deflate; RFC 7118: one message is one SIP message.
 A reader of captures sees both directions: what is masked and what is not.
 """
 
 from __future__ import annotations
 
-import re
 import zlib
 from typing import Final, NamedTuple
 
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_SIP_MESSAGE_BYTES
-from sipcap.wire.detect import looks_like_sip
+from sipcap.wire.websocket_frame import CONTROL, DATA, Header, begins_sip_frame, read_header, unmask
 
-_CONTINUATION: Final = 0
-_DATA: Final = (1, 2)  # text, binary
-_CONTROL: Final = (8, 9, 10)  # close, ping, pong
-_MAX_CONTROL_BYTES: Final = 125
-_UPGRADE = re.compile(rb"\nupgrade:[ \t]*websocket", re.IGNORECASE).search
 _DEFLATE_END: Final = b"\0\0\xff\xff"  # RFC 7692 section 7.2.2
-_SAMPLE_BYTES: Final = 128
 _MAX_FRAGMENTS: Final = 4_096
 """Frames of one message; empty ones would cost memory that no bound on bytes counts."""
 
@@ -40,79 +33,6 @@ class WebSocketMessage(NamedTuple):
     payload: bytes
     offset: int
     is_truncated: bool = False
-
-
-class _Header(NamedTuple):
-    is_final: bool
-    is_deflated: bool
-    opcode: int
-    mask: bytes
-    size: int  # of this header
-    length: int  # of the payload
-
-
-def is_upgrade(head: bytes) -> bool:
-    """Tell whether an HTTP request or response changes to WebSocket (RFC 6455 section 4)."""
-    return head.startswith((b"GET ", b"HTTP/1.1 101 ")) and _UPGRADE(head) is not None
-
-
-def _read_header(data: bytes | bytearray, begin: int) -> _Header | None:
-    """Read a frame's header; None if more data is needed.
-
-    Raises:
-        DecodeError: ``websocket``, this is no frame.
-    """
-    available = len(data) - begin
-    if available < 1:
-        return None
-    first = data[begin]
-    opcode = first & 15
-    is_control = opcode in _CONTROL
-    # RSV2 and RSV3 have no use; RSV1 marks the first frame of a deflated message, and no control frame.
-    if first & 0x30 or (opcode and opcode not in _DATA and not is_control) or (first & 0x40 and opcode not in _DATA):
-        raise DecodeError("websocket")
-    if available < 2:
-        return None
-    second = data[begin + 1]
-    length = second & 127
-    if is_control and (length > _MAX_CONTROL_BYTES or not first & 0x80):
-        raise DecodeError("websocket")
-    more = {126: 2, 127: 8}.get(length, 0)
-    size = 2 + more + (4 if second & 128 else 0)
-    if available < size:
-        return None
-    if more:
-        length = int.from_bytes(data[begin + 2 : begin + 2 + more], "big")
-        if length >> 63 or length < (126 if more == 2 else 65_536):  # the shortest form is a duty
-            raise DecodeError("websocket")
-    mask = bytes(data[begin + size - 4 : begin + size]) if second & 128 else b""
-    return _Header(bool(first & 0x80), bool(first & 0x40), opcode, mask, size, length)
-
-
-def _unmask(data: bytes, mask: bytes) -> bytes:
-    if not mask:
-        return data
-    size = len(data)
-    key = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(data, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
-
-
-def begins_sip_frame(data: bytes) -> bool:
-    """Tell whether a frame with a SIP message begins here: how a stream is known that was picked up on its way."""
-    try:
-        header = _read_header(data, 0)
-    except DecodeError:
-        return False
-    if header is None or header.opcode not in _DATA or header.length > MAX_SIP_MESSAGE_BYTES:
-        return False
-    sample = _unmask(data[header.size : header.size + min(header.length, _SAMPLE_BYTES)], header.mask)
-    if header.is_deflated:
-        try:
-            sample = zlib.decompressobj(-15).decompress(sample, _SAMPLE_BYTES)
-        except zlib.error:
-            return False
-    # A line that the sample cuts counts if it has a URI; "SIP/2.0 200" is enough of a reply.
-    return looks_like_sip(sample)
 
 
 class WebSocketFramer:
@@ -183,9 +103,9 @@ class WebSocketFramer:
                 break
             offset = self._base + self._start
             self._start = begin + header.length
-            if header.opcode in _CONTROL:
+            if header.opcode in CONTROL:
                 continue
-            data = _unmask(bytes(self._buffer[begin : self._start]), header.mask)
+            data = unmask(bytes(self._buffer[begin : self._start]), header.mask)
             if self._add(header, data, offset) and header.is_final:
                 return self._whole()
         del self._buffer[: self._start]
@@ -193,15 +113,15 @@ class WebSocketFramer:
         self._start = 0
         return None
 
-    def _header(self) -> _Header | None:
+    def _header(self) -> Header | None:
         try:
-            return _read_header(self._buffer, self._start)
+            return read_header(self._buffer, self._start)
         except DecodeError:
             self._reset()
             self._search()
             raise
 
-    def _pass_over(self, header: _Header) -> DecodeError:
+    def _pass_over(self, header: Header) -> DecodeError:
         """Step over a frame that is longer than any SIP message."""
         end = self._start + header.size + header.length
         self._drop = max(end - len(self._buffer), 0)
@@ -210,9 +130,9 @@ class WebSocketFramer:
         self._is_dropping = not header.is_final
         return DecodeError("too_long")
 
-    def _add(self, header: _Header, data: bytes, offset: int) -> bool:
+    def _add(self, header: Header, data: bytes, offset: int) -> bool:
         """Put a data frame to its message; False if it belongs to none that is wanted."""
-        if header.opcode in _DATA:
+        if header.opcode in DATA:
             self._reset()
             self._is_dropping = False
             self._offset = offset
@@ -290,7 +210,7 @@ class WebSocketFramer:
         if rest >= 0:  # the next frame begins behind what is missing of this one
             self._searching = False
             self._drop = rest
-        if header is not None and header.opcode in _CONTROL:
+        if header is not None and header.opcode in CONTROL:
             return None if rest >= 0 else self._cut("gap", is_begun=False)
         if header is not None:
             self._begin_cut(header, data, offset)
@@ -311,26 +231,26 @@ class WebSocketFramer:
         header, data = self._partial()
         self._base += len(self._buffer)
         self._buffer.clear()
-        if header is not None and header.opcode in _CONTROL:
+        if header is not None and header.opcode in CONTROL:
             is_begun = False
         elif header is not None:
             self._begin_cut(header, data, offset)
         return self._cut("incomplete", is_begun=is_begun)
 
-    def _partial(self) -> tuple[_Header | None, bytes]:
+    def _partial(self) -> tuple[Header | None, bytes]:
         """The frame that is not whole yet, and what is there of its payload."""
-        header = _read_header(self._buffer, 0)
+        header = read_header(self._buffer, 0)
         if header is None:
             return None, b""
-        return header, _unmask(bytes(self._buffer[header.size :]), header.mask)
+        return header, unmask(bytes(self._buffer[header.size :]), header.mask)
 
-    def _begin_cut(self, header: _Header, data: bytes, offset: int) -> None:
+    def _begin_cut(self, header: Header, data: bytes, offset: int) -> None:
         """Put what is there of a data frame to its message."""
-        if header.opcode in _DATA:
+        if header.opcode in DATA:
             self._reset()
             self._offset = offset
             self._is_deflated = header.is_deflated
-        if header.opcode in _DATA or not self._is_dropping:
+        if header.opcode in DATA or not self._is_dropping:
             self._parts.append(data)
         self._is_dropping = not header.is_final
 

