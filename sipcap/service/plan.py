@@ -111,6 +111,12 @@ class Plan:
         """Where the records of a mode wait while its database is away; raises CannotStart."""
         return spool.place(mode.name, self.destination(mode))
 
+    def report_strangers(self, spool: Spool) -> None:
+        """Say what waits in the spool for none of the modes."""
+        for mode in self.settings.modes.values():
+            spool.claim(mode.name, self.destination(mode))
+        spool.report_strangers()
+
     def destination(self, mode: CaptureMode) -> str:
         """Which database the spool means for a mode."""
         return f"{self.settings.schema} {identity_of(mode.db_url)}"
