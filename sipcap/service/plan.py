@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -178,10 +178,6 @@ class Plan:
     def has_files(self) -> bool:
         """Whether something is read from files whose contents may change under the same name: hooks, certificates."""
         return bool(self.settings.event_callback) or any(each.tls_cert for each in self.settings.listeners)
-
-    def with_settings(self, settings: Settings) -> Plan:
-        """The same with other settings."""
-        return replace(self, settings=settings)
 
 
 def default_spool(environment: Mapping[str, str]) -> Path:

@@ -135,14 +135,20 @@ class Supervisor:
             user.take_folder(spool)
         if settings.dead_letter is not None:
             user.take_file(settings.dead_letter)
-        for mode in settings.modes.values():
-            if mode.db_url.startswith("sqlite:") and not plan.is_idle(mode):
-                user.take_file(sqlite_path(mode.db_url))
+        databases = [
+            sqlite_path(mode.db_url)
+            for mode in settings.modes.values()
+            if mode.db_url.startswith("sqlite:") and not plan.is_idle(mode)
+        ]
+        for path in databases:
+            user.take_file(path)
         for place in control.places:
             user.own(place)
             if place.parent == Path(SYSTEM_FOLDER):  # nobody else's: the socket can be removed at the end
                 user.own(place.parent)
         user.become()
+        for path in databases:
+            user.check_folder(path.parent)
         _LOGGER.info("running as user %s", user.name)
 
     def _serve(self) -> Exception | None:
