@@ -257,8 +257,8 @@ def store_body(
             place = places[name]
             if place is not None and place.segments:
                 store.enter(name)
-        if spool is not None and is_alone and not child.restarts:
-            spool.report_strangers()
+        if spool is not None and child.index == 0 and not child.restarts:
+            plan.report_strangers(spool)
         publish()
         try:
             store.read(reading, "capture", stopping)
