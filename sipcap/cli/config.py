@@ -11,7 +11,7 @@ import click
 from sipcap.cli.options import common_options
 from sipcap.config.kamailio.translate import translate
 from sipcap.config.reading import read_settings
-from sipcap.config.settings import Entry, Settings
+from sipcap.config.settings import DEFAULT, Entry, Settings
 from sipcap.service.plan import OFF, Plan
 
 _LOGGER = logging.getLogger("sipcap")
@@ -59,6 +59,8 @@ def check(path: Path) -> int:
 def show(path: Path, output_format: str) -> int:
     """Show effective values and their origins.
 
+    What is the default stands in a comment, so that the text is a file again.
+
     Passwords and keys are hidden.
     """
     entries = read_settings(path).entries
@@ -71,7 +73,10 @@ def show(path: Path, output_format: str) -> int:
             click.echo(f"{section and chr(10)}[{entry.section}]")
             section = entry.section
         value = " ".join(entry.value.split("\n"))
-        click.echo(f"# {entry.origin}\n{entry.key} = {value}")
+        if entry.origin == DEFAULT:
+            click.echo(f"# {entry.key} = {value}".rstrip())
+        else:
+            click.echo(f"# {entry.origin}\n{entry.key} = {value}")
     return 0
 
 

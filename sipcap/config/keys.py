@@ -66,7 +66,7 @@ MODULE_KEYS: Final[Mapping[str, Key]] = {
         " or ndjson:///FOLDER; user and password are percent-encoded.",
     ),
     "table_name": Key(
-        values.name, "", lambda text: text or "by the schema",
+        values.name, "", help=
         "Tables for SIP, with | between; strftime in UTC of the message's time: sip_capture_%Y%m%d is one a day.",
     ),
     "mt_mode": Key(values.one_of(*MT_MODES), "rand", help="How one of several tables is chosen."),

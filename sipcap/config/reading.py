@@ -98,7 +98,7 @@ def _mode_entries(ini: IniFile, modes: Mapping[str, CaptureMode]) -> list[Entry]
     for mode in list(modes.values())[1:]:
         section = lines.get(mode.name)
         shown = {
-            "db_url": url_text(mode.db_url), "table_name": "|".join(mode.tables) or "by the schema",
+            "db_url": url_text(mode.db_url), "table_name": "|".join(mode.tables),
             "mt_mode": mode.mt_mode, "hash_source": mode.hash_source,
         }  # fmt: skip
         for key, text in shown.items():

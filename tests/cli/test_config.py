@@ -116,3 +116,20 @@ def test_config_from_kamailio_makes_a_file_that_can_be_used(sipcap: RunSipcap, t
     assert shown["sipcap"]["capture_on"]["value"] == "1"
     assert any("10.0.0.1:9060" in keys["listen"]["value"] for name, keys in shown.items() if name.startswith("listen:"))
     assert any(keys.get("table", {}).get("value") == "reg_%Y" for keys in shown.values())
+
+
+def test_config_show_is_a_file_again(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """What it writes can be read, and says the same."""
+    (tmp_path / "modes.ini").write_text(
+        "[sipcap]\ncallid_column = call_id\n[listen:hep]\nmode = hep\nlisten = udp:127.0.0.1:9060\n"
+        "[listen:m]\nmode = mirror\niface = lo\nlisten = *:5060-5090\nbpf = auto\n"
+        "[capture_mode:a]\ndb_url = sqlite:///a.db\n[route:x]\nmethods = INVITE\ncapture_mode = a\n"
+    )
+    (tmp_path / "again.ini").write_bytes(sipcap("config", "show", "modes.ini").stdout)
+    first, again = (
+        json.loads(sipcap("config", "show", "--format", "json", name).stdout) for name in ("modes.ini", "again.ini")
+    )
+    for section, keys in first.items():
+        assert {key: entry["value"] for key, entry in keys.items()} == {
+            key: entry["value"] for key, entry in again[section].items()
+        }
