@@ -15,6 +15,10 @@ class CannotStart(SipcapError):
     exit_code = 3
 
 
+class DatabaseAway(CannotStart):
+    """A database server does not answer: it may come back, and then the command could have started."""
+
+
 class BadFilterError(CannotStart):
     """The capture filter cannot be compiled for this capture; on a command line, that is wrong usage."""
 

@@ -126,14 +126,19 @@ class Spool:
         Raises:
             CannotStart: it cannot be written.
         """
-        key = place_key(mode, destination)
-        self._claimed.add(key)
+        key = self.claim(mode, destination)
         try:
             place = SpoolPlace(self, mode, key)
         except OSError as error:
             raise CannotStart(f"cannot write the spool {self.path}: {error.strerror}") from None
         self._places.append(place)
         return place
+
+    def claim(self, mode: str, destination: str) -> str:
+        """Note that somebody of ours takes what waits for this mode and database; returns its key."""
+        key = place_key(mode, destination)
+        self._claimed.add(key)
+        return key
 
     def report_strangers(self) -> None:
         """Say what waits for destinations that are none of ours."""

@@ -133,7 +133,7 @@ class Destination:
                 columns=self.columns,
             )
         except CannotStart as error:
-            raise CannotStart(str(error).replace("--db-url", self.source)) from None
+            raise type(error)(str(error).replace("--db-url", self.source)) from None
 
     def place(self, spool: Spool) -> SpoolPlace:
         """Where the mode's records wait while its database is away; raises CannotStart."""

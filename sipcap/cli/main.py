@@ -54,6 +54,17 @@ class LazyGroup(click.Group):
         _name_variables(command, f"SIPCAP_{cmd_name.upper()}")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one is most like it."""
+        if args and args[0] not in COMMANDS:
+            import difflib  # noqa: PLC0415  # only for who has mistyped
+
+            for name in difflib.get_close_matches(args[0], COMMANDS, n=1):
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {name!r}?")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
         with formatter.section("Commands"):

@@ -64,6 +64,8 @@ def command(**options: Any) -> int:
         _read_instead(encode_records([maker.row(ts_us, ExtractOptions().capture_node)]))
     elif options["ts_us"] is not None:
         raise click.UsageError("--time is that of one row: --cid or --data, and no records on stdin")
+    elif data:
+        _LOGGER.info("--data goes into each record that stdin has; for one row by hand, give it none: </dev/null")
     options |= _NOT_ASKED | {"report_table": _one_table(options["table"])}
     destination = destination_of(options)
     if destination.report_pattern is None and destination.schema != HOMER7:

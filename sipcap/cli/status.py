@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from contextlib import closing
@@ -17,6 +18,8 @@ from sipcap.counters import Counters
 from sipcap.service.control.client import ControlClient
 from sipcap.service.control.methods import STATS, STATUS
 from sipcap.stopping import Stop
+
+_LOGGER = logging.getLogger("sipcap")
 
 
 @click.command(
@@ -49,6 +52,8 @@ def command(
         answer = _ask(client, word, mode)
         if not watch:
             _write(_json_of(client) if as_json else answer)
+            if mode is None and answer == "Enabled":
+                _warn_of_modes(client)
             return
         stop = Stop()
         stop.install()
@@ -61,6 +66,14 @@ def command(
 
 def _ask(client: ControlClient, word: str, mode: str | None) -> str:
     return str(client.call(STATUS, word, *([] if mode is None else [mode])))
+
+
+def _warn_of_modes(client: ControlClient) -> None:
+    """Capture is on as a whole, and yet modes that were switched off by themselves store nothing."""
+    off = sorted(name for name, on in client.call(STATS)["modes"].items() if not on)
+    if off:
+        names = ", ".join(off)
+        _LOGGER.warning("switched off all the same: capture mode %s; on again with --mode NAME on", names)
 
 
 def _json_of(client: ControlClient) -> str:

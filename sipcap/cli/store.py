@@ -26,7 +26,7 @@ from sipcap.lanes import Lane
 from sipcap.limits import ASYNC_BATCHES, SPOOL_BYTES
 from sipcap.quantities import size_bytes
 from sipcap.sinks.base import Sink
-from sipcap.sinks.deferred import DeferredSink
+from sipcap.sinks.deferred import DeferredSink, open_or_defer
 from sipcap.spool import Spool, SpoolPlace, segment_of
 from sipcap.stopping import Stop
 from sipcap.storing import Convert, Store
@@ -191,7 +191,7 @@ def store_inputs(
             return lane_of(place, DeferredSink(place.connect))
 
         others = {name: partial(other_lane, name) for name in destination.others or ()}
-        own = lane_of(destination, destination.connect())
+        own = lane_of(destination, open_or_defer(destination.connect, can_wait=bool(waiting)))
         store = Store(own, counters, strict=options["strict"], others=others or None, convert=convert)
         for name in [name for name in others if name in waiting and waiting[name].segments]:
             store.enter(name)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from sipcap.config.settings import Settings
 from sipcap.doctor.account import Account
-from sipcap.doctor.drivers import check_driver, has_driver, scheme_of
+from sipcap.doctor.drivers import check_driver, scheme_of
 from sipcap.doctor.finding import OK, Finding, fine, wrong
 from sipcap.doctor.places import Need, check_file, check_folder
 from sipcap.doctor.remedies import Fetch, Mysql, Odbc, Postgresql, Remedies
@@ -20,7 +20,7 @@ from sipcap.modes import CaptureMode
 from sipcap.routing import expand
 from sipcap.schemas import DEFAULT_TABLE, HOMER5, HOMER7
 from sipcap.sinks.driver import LEDGER, Driver
-from sipcap.sinks.registry import KNOWN, folder_path, sqlite_path
+from sipcap.sinks.registry import folder_path, sqlite_path
 
 _MAGIC: Final = b"SQLite format 3\0"
 _USUAL: Final = {
@@ -56,8 +56,6 @@ def check_database(settings: Settings, mode: CaptureMode, source: str, *, create
         yield from _sqlite(name, sqlite_path(mode.db_url), account)
     elif scheme in ("ndjson", "text", "dbtext"):
         yield check_folder(name, folder_path(mode.db_url), account)
-    elif not has_driver(scheme):
-        yield wrong(f"{name} ({source}): unknown database {scheme}; known: {KNOWN}")
     else:
         drivers = list(check_driver(scheme))
         yield from drivers

@@ -22,14 +22,9 @@ def scheme_of(url: str) -> str:
     return url.partition("://")[0].strip().lower()
 
 
-def has_driver(scheme: str) -> bool:
-    """Whether a kind of database is a server, or behind ODBC, which needs a driver."""
-    return scheme in _MODULES
-
-
 def check_driver(scheme: str) -> Iterator[Finding]:
     """Look whether the driver of a kind of database can be loaded; SQLite and folders need none."""
-    if has_driver(scheme):
+    if scheme in _MODULES:
         yield check_module(*_MODULES[scheme])
 
 

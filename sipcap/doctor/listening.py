@@ -28,7 +28,7 @@ from sipcap.sources.interfaces import ANY, compile_filter, find_interface
 _NET_ADMIN: Final = 12
 _NET_RAW: Final = 13
 _KINDS: Final = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM, "tls": socket.SOCK_STREAM}
-_INIT: Final = 1
+_INIT: Final = "systemd"
 
 
 def grant(*capabilities: str) -> str:
@@ -87,8 +87,8 @@ def _refused(endpoint: Endpoint, text: str, code: int, service_pid: int) -> Find
     owners = owners_of("udp" if endpoint.protocol == "udp" else "tcp", endpoint.port)
     if service_pid and any(owner.pid == service_pid for owner in owners):
         return fine(f"{endpoint}: taken by the running service (pid {service_pid})")
-    if any(owner.pid == _INIT for owner in owners):
-        return fine(f"{endpoint}: kept by {owners[0].name} for whom it starts (socket activation)")
+    if any(owner.name == _INIT for owner in owners):
+        return fine(f"{endpoint}: kept by {_INIT} for what it starts (socket activation)")
     if not owners:
         return wrong(f"{text}; who has it is only shown to root", "sudo ss -lntup")
     return wrong(f"{text}; {_listed(owners)} has it", owners[0].end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,17 @@ _TIMEX_BYTES: Final = 512  # struct timex has 208
 _STATUS_AT: Final = ctypes.sizeof(ctypes.c_int) * 2 + ctypes.sizeof(ctypes.c_long) * 4
 """modes, padding, offset, freq, maxerror, esterror come before status (adjtimex(2)); on 32 bits there is no padding."""
 
-MEND_CLOCK: Final = "timedatectl set-ntp true"
+MEND_CLOCK: Final = "sudo timedatectl set-ntp true"
+_TIMESYNCD: Final = Path("/lib/systemd/systemd-timesyncd")
+
+
+def mend_clock() -> str:
+    """What keeps this machine's clock right: what is installed, else something that can be."""
+    if _TIMESYNCD.exists():
+        return MEND_CLOCK
+    if shutil.which("chronyd", path="/usr/sbin:/usr/local/sbin"):
+        return "sudo systemctl enable --now chrony"
+    return "sudo apt-get install -y chrony"
 
 
 def clock_is_synchronised() -> bool | None:
@@ -41,7 +52,7 @@ def check_clock() -> Iterator[Finding]:
     elif found:
         yield fine("clock: synchronised")
     else:
-        yield wrong("clock: nobody keeps it right (adjtimex: unsynchronised)", MEND_CLOCK)
+        yield wrong("clock: nobody keeps it right (adjtimex: unsynchronised)", mend_clock())
 
 
 def has_capability(number: int) -> bool:

@@ -27,7 +27,7 @@ class Owner(NamedTuple):
     @property
     def end(self) -> str:
         """The command that ends it."""
-        return f"systemctl stop {self.unit}" if self.unit else f"kill {self.pid}"
+        return f"sudo systemctl stop {self.unit}" if self.unit else f"sudo kill {self.pid}"
 
 
 def owners_of(protocol: str, port: int) -> list[Owner]:

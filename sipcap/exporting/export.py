@@ -72,7 +72,7 @@ class Export:
         """Write what is ready; raises as ``write``."""
         view = memoryview(bytes(self._buffer))
         self._buffer.clear()
-        waiting = self._sip + self._reports
+        sip, reports, self._sip, self._reports = self._sip, self._reports, 0, 0
         try:
             while view:
                 try:
@@ -80,12 +80,11 @@ class Export:
                 except BlockingIOError:  # somebody else made our pipe non-blocking
                     time.sleep(0.01)
         except BrokenPipeError:
-            self._counters.dropped["output"] += waiting
+            self._counters.dropped["output"] += sip + reports
             raise
         except OSError as error:
-            self._counters.dropped["output"] += waiting
+            self._counters.dropped["output"] += sip + reports
             raise Unwritten(f"cannot write the output: {error.strerror}") from None
-        self._counters.stored += self._sip
-        self._counters.reported += self._reports
-        self._sip = self._reports = 0
+        self._counters.stored += sip
+        self._counters.reported += reports
         self._flushed_s = time.monotonic()

@@ -29,7 +29,7 @@ from sipcap.service.sorting import Handing
 from sipcap.service.watched import ModeState, TimedBatcher, WatchedSink
 from sipcap.shared import Switches
 from sipcap.sinks.budget import Budget
-from sipcap.sinks.deferred import DeferredSink
+from sipcap.sinks.deferred import DeferredSink, open_or_defer
 from sipcap.sources.base import LiveSource
 from sipcap.spool import Spool
 from sipcap.storing import Store
@@ -237,7 +237,9 @@ def store_body(
         def lane_of(mode: CaptureMode, *, at_once: bool) -> Lane:
             state = states[mode.name]
             connect = partial(plan.connect, mode, budget)
-            sink = WatchedSink(connect() if at_once else DeferredSink(connect), state, batch, database)
+            can_wait = places[mode.name] is not None
+            opened = open_or_defer(connect, can_wait=can_wait) if at_once else DeferredSink(connect)
+            sink = WatchedSink(opened, state, batch, database)
             own_letters = letters.of_mode(mode.name) if letters is not None else None
             state.batcher = TimedBatcher(
                 state, batches.interval_s, sink, batches, state.counters, own_letters, line.is_over, places[mode.name]
@@ -255,8 +257,8 @@ def store_body(
             place = places[name]
             if place is not None and place.segments:
                 store.enter(name)
-        if spool is not None and is_alone and not child.restarts:
-            spool.report_strangers()
+        if spool is not None and child.index == 0 and not child.restarts:
+            plan.report_strangers(spool)
         publish()
         try:
             store.read(reading, "capture", stopping)

@@ -28,11 +28,6 @@ class Notifier:
         self._next_watch_s = 0.0
         self._next_status_s = 0.0
 
-    @property
-    def is_heard(self) -> bool:
-        """Whether anybody wants to know."""
-        return bool(self._address)
-
     def send(self, *lines: str) -> None:
         """Send some lines; who does not hear them keeps nothing from going on."""
         if not self._address:

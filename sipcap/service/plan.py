@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -98,7 +98,7 @@ class Plan:
                 is_delayed=self._insert_mode == "delayed", columns=self.settings.columns,
             )  # fmt: skip
         except CannotStart as error:
-            raise CannotStart(str(error).replace("--db-url", self.source(mode))) from None
+            raise type(error)(str(error).replace("--db-url", self.source(mode))) from None
 
     def preload(self) -> None:
         """Load the drivers of all databases: once for all processes, and while everything can still be read."""
@@ -110,6 +110,12 @@ class Plan:
     def place(self, spool: Spool, mode: CaptureMode) -> SpoolPlace:
         """Where the records of a mode wait while its database is away; raises CannotStart."""
         return spool.place(mode.name, self.destination(mode))
+
+    def report_strangers(self, spool: Spool) -> None:
+        """Say what waits in the spool for none of the modes."""
+        for mode in self.settings.modes.values():
+            spool.claim(mode.name, self.destination(mode))
+        spool.report_strangers()
 
     def destination(self, mode: CaptureMode) -> str:
         """Which database the spool means for a mode."""
@@ -172,10 +178,6 @@ class Plan:
     def has_files(self) -> bool:
         """Whether something is read from files whose contents may change under the same name: hooks, certificates."""
         return bool(self.settings.event_callback) or any(each.tls_cert for each in self.settings.listeners)
-
-    def with_settings(self, settings: Settings) -> Plan:
-        """The same with other settings."""
-        return replace(self, settings=settings)
 
 
 def default_spool(environment: Mapping[str, str]) -> Path:

@@ -10,27 +10,26 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import sipcap
 from sipcap.capturing import log_summary
-from sipcap.config.settings import Listener, Settings
 from sipcap.counters import Counters
 from sipcap.errors import CannotStart, Unwritten
 from sipcap.limits import KEPT_ERRORS
 from sipcap.service.accounting import added, settle_spool
-from sipcap.service.control.places import SYSTEM_FOLDER, place_to_serve
-from sipcap.service.control.server import ControlOptions, ControlServer
+from sipcap.service.answering import open_control
+from sipcap.service.control.places import SYSTEM_FOLDER
+from sipcap.service.control.server import ControlServer
 from sipcap.service.controller import ReloadError, UnknownMode
-from sipcap.service.generation import Generation, World
+from sipcap.service.crew import World
+from sipcap.service.generation import Generation
+from sipcap.service.listening import Listening
 from sipcap.service.notify import Notifier
 from sipcap.service.plan import OFF, Plan
 from sipcap.service.recent import RecentErrors
 from sipcap.service.slot import Slot
-from sipcap.service.sockets import SocketPool
-from sipcap.service.sources import keeps_its_source, source_of
 from sipcap.service.tally import Tally
 from sipcap.service.user import User
 from sipcap.shared import Switches
@@ -43,6 +42,7 @@ _LOGGER = logging.getLogger("sipcap")
 _LOOK_S: Final = 0.05
 _RELOAD_S: Final = 10.0  # how long somebody who asks for a reload waits for its end
 _LEAVING_S: Final = 2.0  # how long a reload waits for the former workers to see that they have been replaced
+_STAYS: Final = "; the configuration before stays in force"
 _UNWRITTEN: Final = ("database", "dead_letter", "spool_full")
 _AT_START: Final = ("control_socket", "control_group", "binrpc_socket", "rpc_fifo", "metrics_listen", "user")
 """Keys that a reload does not look at: what they name is made once, by root perhaps."""
@@ -61,7 +61,7 @@ class Supervisor:
         self._stop = stop
         self._started_us = 0
         self._notifier = Notifier(os.environ)
-        self._pool = SocketPool()
+        self._listening = Listening()
         self._errors = RecentErrors(KEPT_ERRORS)
         self._lock = threading.RLock()  # of the lists of generations: they are looked at from other threads
         self._retiring: list[Generation] = []
@@ -70,7 +70,7 @@ class Supervisor:
         self._unwritten = 0
         self._wants_reload = False
         self._wants_report = False
-        self._asked: list[tuple[Plan, _Answer]] = []
+        self._asked: list[tuple[Plan, Answer]] = []
 
     # From here on: the way of the service, in the main thread
 
@@ -87,7 +87,7 @@ class Supervisor:
         with ExitStack() as closing:
             _LOGGER.addHandler(self._errors)
             closing.callback(_LOGGER.removeHandler, self._errors)
-            closing.callback(self._pool.close)
+            closing.callback(self._listening.close)
             self._begin(closing)
             failure = self._serve()
             self._end()
@@ -102,17 +102,18 @@ class Supervisor:
         plan = self._load()
         plan.check()
         plan.preload()
-        self._pool.adopt(os.environ)
+        pool = self._listening.pool
+        pool.adopt(os.environ)
         self._switches = Switches(plan.settings.modes, on=plan.settings.capture_on)
         self._world = World(
-            self._switches, errors=lambda: self._errors.entries, in_child=[self._pool.close, self._errors.clear]
-        )
-        closing.callback(self._close_sources)
-        sources = self._open(plan, {})
-        self._pool.commit()
+            self._switches, sources=self._listening.sources, errors=lambda: self._errors.entries,
+            in_child=[pool.close, self._errors.clear],
+        )  # fmt: skip
+        sources = self._listening.open(plan, {})
+        pool.commit()
         self._plan, self._sources = plan, sources
         self._started = plan.settings
-        control = self._open_control(control_options_of(plan.settings))
+        control = open_control(plan.settings, self)
         closing.callback(control.close)
         self._become_user(plan, control)
         self._generation = Generation(plan, sources, self._world, patient=False)
@@ -124,46 +125,6 @@ class Supervisor:
         control.start()
         self._notifier.send("READY=1", f"STATUS={self._status()}")
 
-    def _open_control(self, options: ControlOptions) -> ControlServer:
-        """Make the control sockets; that nobody asked for one must not keep a second service from starting."""
-        control = ControlServer(options, self)
-        try:
-            control.open()
-        except CannotStart as error:
-            if self._plan.settings.control_socket is not None or options.control_socket is None:
-                raise
-            _LOGGER.warning("%s; going on without a control socket", error)
-            control = ControlServer(replace(options, control_socket=None), self)
-            control.open()
-        return control
-
-    def _open(self, plan: Plan, before: dict[str, tuple[Listener, LiveSource]]) -> dict[str, LiveSource]:
-        """Open the sources of all listeners; those that stay as they are go on. Raises CannotStart."""
-        sources: dict[str, LiveSource] = {}
-        made: list[LiveSource] = []
-        try:
-            for listener in plan.settings.listeners:
-                found = before.get(listener.name)
-                if found is not None and keeps_its_source(listener) and found[0] == listener:
-                    sources[listener.name] = found[1]
-                    continue
-                _check_overlap(listener, before)
-                source = source_of(listener, self._pool, plan.settings.drain_timeout)
-                source.open()
-                made.append(source)
-                sources[listener.name] = source
-        except CannotStart:
-            for source in made:
-                source.close()
-            raise
-        self._world.sources.update(made)
-        return sources
-
-    def _close_sources(self) -> None:
-        for source in self._world.sources:
-            source.close()
-        self._world.sources.clear()
-
     def _become_user(self, plan: Plan, control: ControlServer) -> None:
         """Drop the privileges; what is needed afterwards is made for the user before."""
         settings = plan.settings
@@ -174,14 +135,20 @@ class Supervisor:
             user.take_folder(spool)
         if settings.dead_letter is not None:
             user.take_file(settings.dead_letter)
-        for mode in settings.modes.values():
-            if mode.db_url.startswith("sqlite:") and not plan.is_idle(mode):
-                user.take_file(sqlite_path(mode.db_url))
+        databases = [
+            sqlite_path(mode.db_url)
+            for mode in settings.modes.values()
+            if mode.db_url.startswith("sqlite:") and not plan.is_idle(mode)
+        ]
+        for path in databases:
+            user.take_file(path)
         for place in control.places:
             user.own(place)
             if place.parent == Path(SYSTEM_FOLDER):  # nobody else's: the socket can be removed at the end
                 user.own(place.parent)
         user.become()
+        for path in databases:
+            user.check_folder(path.parent)
         _LOGGER.info("running as user %s", user.name)
 
     def _serve(self) -> Exception | None:
@@ -204,7 +171,9 @@ class Supervisor:
             self._reload_for_signal()
         while self._asked:
             plan, answer = self._asked.pop(0)
-            answer.give(self._try_to_apply(plan))
+            failure = self._try_to_apply(plan)
+            if not answer.give(failure) and failure:
+                _LOGGER.error("%s%s", failure, _STAYS)
         self._generation.tend()
         self._tend_retiring()
         self._notifier.live()
@@ -280,10 +249,10 @@ class Supervisor:
             plan = self._load()
             plan.check()
         except CannotStart as error:
-            _LOGGER.error("%s; the configuration before stays in force", error)  # noqa: TRY400
+            _LOGGER.error("%s%s", error, _STAYS)  # noqa: TRY400
             return
         if failure := self._try_to_apply(plan):
-            _LOGGER.error("%s; the configuration before stays in force", failure)
+            _LOGGER.error("%s%s", failure, _STAYS)
 
     def _try_to_apply(self, plan: Plan) -> str:
         """Go on with another configuration; returns why that cannot be, "" if it can."""
@@ -306,11 +275,11 @@ class Supervisor:
     def _apply(self, plan: Plan) -> None:
         old, old_sources = self._generation, self._sources
         before = {each.name: (each, old_sources[each.name]) for each in self._plan.settings.listeners}
-        self._pool.begin()
+        self._listening.pool.begin()
         try:
-            sources = self._open(plan, before)
+            sources = self._listening.open(plan, before)
         except CannotStart:
-            self._pool.roll_back()
+            self._listening.pool.roll_back()
             raise
         self._switches.know(plan.settings.modes)
         new = Generation(plan, sources, self._world, patient=True)
@@ -320,51 +289,38 @@ class Supervisor:
         try:
             new.start(lambda: self._stop.requested, held)
         except CannotStart:
-            self._note_kept(sources)
+            self._listening.note_kept(sources)
             self._retire(new, old_sources.values())
-            self._forget(sources, old_sources)
-            self._pool.roll_back()
+            self._listening.forget(sources, old_sources)
+            self._listening.pool.roll_back()
             raise
-        self._pool.commit()
-        self._note_kept(old_sources)
+        self._listening.pool.commit()
+        self._listening.note_kept(old_sources)
         with self._lock:
             self._plan, self._sources, self._generation = plan, sources, new
         self._retire(old, sources.values())
-        self._forget(old_sources, sources)
+        self._listening.forget(old_sources, sources)
         until_s = time.monotonic() + _LEAVING_S  # nothing more is taken in as it was before, when it is said
         while any(slot.pid for slot in old.workers) and time.monotonic() < until_s:
             old.tend()
             time.sleep(_LOOK_S / 5)
 
-    def _note_kept(self, sources: dict[str, LiveSource]) -> None:
-        """Let processes that shall hand over know which sockets others go on with."""
-        names = self._pool.names()
-        for source in sources.values():
-            if isinstance(source, HepSource):
-                source.note_kept(names)
-
-    def _forget(self, sources: dict[str, LiveSource], others: dict[str, LiveSource]) -> None:
-        """Close sources that are not among the others; processes that still use them have copies."""
-        for source in sources.values():
-            if source not in others.values():
-                self._world.sources.discard(source)
-                source.close()
-
     # Controller: from any thread
 
     def set_capture(self, mode: str | None, *, on: bool) -> None:
         """Switch capture; see Controller."""
-        try:
-            self._switches.set(mode, on=on)
-        except KeyError:
-            raise UnknownMode(mode) from None
+        self._check_mode(mode)
+        self._switches.set(mode, on=on)
 
     def capture_is_on(self, mode: str | None = None) -> bool:
         """Whether capture is switched on; see Controller."""
-        try:
-            return self._switches.is_on(mode)
-        except KeyError:
-            raise UnknownMode(mode) from None
+        self._check_mode(mode)
+        return self._switches.is_on(mode)
+
+    def _check_mode(self, mode: str | None) -> None:
+        """Refuse the name of a mode that is not there; the switches remember those of former configurations, too."""
+        if mode is not None and mode not in self._plan.settings.modes:
+            raise UnknownMode(mode)
 
     def reload(self) -> None:
         """Read the configuration again; see Controller. What does not go shows within ten seconds, or in the log."""
@@ -373,7 +329,7 @@ class Supervisor:
             plan.check()
         except CannotStart as error:
             raise ReloadError(str(error)) from None
-        answer = _Answer()
+        answer = Answer()
         self._asked.append((plan, answer))
         if failure := answer.wait(_RELOAD_S):
             raise ReloadError(failure)
@@ -414,45 +370,22 @@ class Supervisor:
         }
 
 
-def control_options_of(settings: Settings) -> ControlOptions:
-    """Where the service can be asked; without a word about it at the usual place, if that is possible."""
-    socket = settings.control_socket
-    return ControlOptions(
-        str(socket) if socket is not None else _usual_place(),
-        settings.control_group,
-        None if settings.binrpc_socket is None else str(settings.binrpc_socket),
-        None if settings.rpc_fifo is None else str(settings.rpc_fifo),
-        settings.metrics_listen,
-    )
-
-
-def _usual_place() -> str | None:
-    place = place_to_serve()
-    if place is None:
-        _LOGGER.info(
-            "no control socket: neither /run/sipcap nor XDG_RUNTIME_DIR can have it, and control_socket is not set"
-        )
-    return place
-
-
-def _check_overlap(listener: Listener, before: dict[str, tuple[Listener, LiveSource]]) -> None:
-    """Refuse what two generations of processes would capture at the same time, every packet twice."""
-    for other, _ in before.values():
-        if keeps_its_source(listener) and (other.mode, other.iface) == (listener.mode, listener.iface):
-            raise CannotStart(f"{listener.origin}: listener {listener.name} cannot change without a restart")
-
-
-class _Answer:
+class Answer:
     """What became of a wish that another thread has fulfilled."""
 
     def __init__(self) -> None:
         self._given = threading.Event()
+        self._is_awaited = True
         self._text = ""
 
-    def give(self, text: str) -> None:
+    def give(self, text: str) -> bool:
+        """Answer; false if nobody waits for it any more."""
         self._text = text
         self._given.set()
+        return self._is_awaited
 
     def wait(self, timeout_s: float) -> str:
-        self._given.wait(timeout_s)
+        """The answer; "" if there is none yet, and whoever gives it must make it known otherwise."""
+        if not self._given.wait(timeout_s):
+            self._is_awaited = False
         return self._text

@@ -73,6 +73,13 @@ class User:
         except OSError as error:
             raise CannotStart(f"cannot give {path} to user {self.name}: {error.strerror}") from None
 
+    def check_folder(self, path: Path) -> None:
+        """Raise CannotStart if this user, who must have become it, cannot make files in a folder."""
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise CannotStart(
+                f"user {self.name} cannot make files in {path.absolute()}, as SQLite must beside its database"
+            )
+
     def become(self, groups: Sequence[int] | None = None) -> None:
         """Be this user from here on, for good."""
         if os.geteuid() != 0:

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from sipcap.errors import CannotStart, SinkError
+from sipcap.errors import CannotStart, DatabaseAway, SinkError
 from sipcap.sinks.base import Adjusted, Interruptible, RemembersBatches, Row, Sink
+
+_LOGGER = logging.getLogger("sipcap")
+
+
+def open_or_defer(connect: Callable[[], Sink], *, can_wait: bool) -> Sink:
+    """Open a database now; if no server answers and records can wait for it, open it when it is back.
+
+    Args:
+        connect: as of DeferredSink.
+        can_wait: there is a spool.
+
+    Raises:
+        CannotStart: as *connect*.
+    """
+    try:
+        return connect()
+    except DatabaseAway as error:
+        if not can_wait:
+            raise
+        _LOGGER.warning("%s; records wait in the spool until it answers", error)
+        return DeferredSink(connect)
 
 
 class DeferredSink:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,14 @@ from sipcap.sinks.shape import Column, Shape, Tally
 
 LEDGER: Final = "sipcap_batches"
 """The table of the ids of committed batches (design 1.10)."""
+
+
+_AWAY: Final = re.compile(
+    r"refused|timed? ?out|unreachable|no route|translate host|resolve|name or service|name resolution|"
+    r"no such file or directory|starting up|shutting down|can't connect",
+    re.IGNORECASE,
+)
+"""Words of drivers and of the system for a server that cannot be reached."""
 
 
 class Trouble(Enum):
@@ -111,6 +120,10 @@ class Driver(ABC):
     @abstractmethod
     def text(self, error: Exception) -> str:
         """What one of ``errors`` says, in one line."""
+
+    def is_away(self, error: Exception) -> bool:
+        """Whether an error of ``connect`` says that no server answers; one that refuses us answers."""
+        return not self.connected and _AWAY.search(self.text(error)) is not None
 
     def check_name(self, name: str) -> None:
         """Raise Refused for a name that no table of messages can have."""

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from sipcap.errors import CannotStart, SinkError
+from sipcap.errors import CannotStart, DatabaseAway, SinkError
 from sipcap.limits import SHAPE_KEEP_S
 from sipcap.record import SipRecord
 from sipcap.schemas import HOMER7, SIPCAPTURE
@@ -82,7 +82,8 @@ class ServerSink:
                 is_clash = self._judge(error) is Trouble.CLASH
                 driver.disconnect()
                 if attempt == _CLASHES or not is_clash:
-                    raise CannotStart(f"cannot use {driver.place}: {driver.text(error)}") from None
+                    failure = DatabaseAway if driver.is_away(error) else CannotStart
+                    raise failure(f"cannot use {driver.place}: {driver.text(error)}") from None
                 time.sleep(attempt * _CLASH_PAUSE_S)
             else:
                 return

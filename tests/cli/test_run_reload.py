@@ -148,6 +148,22 @@ capture_mode = other
     assert messages_in(tmp_path / "other.db") == texts(range(10, 20))
 
 
+def test_switch_of_a_mode_that_a_reload_has_taken_away_is_refused(tmp_path: Path) -> None:
+    """Nobody believes to have switched off what is not there; what was off is off again when it comes back."""
+    mode = "[capture_mode:extra]\ndb_url = sqlite:///extra.db\ntable_name = x\n"
+    with service(tmp_path, USUAL + LISTEN + mode) as running:
+        assert running.call("sipcapture.status", "off", "extra") == "Disabled"
+        running.configure(USUAL + LISTEN)
+        assert running.call("sipcapture.reload") == "Reloaded"
+        for word in ("on", "off", "check"):
+            with pytest.raises(ControlError, match="No capture mode of the name extra"):
+                running.call("sipcapture.status", word, "extra")
+        running.configure(USUAL + LISTEN + mode)
+        assert running.call("sipcapture.reload") == "Reloaded"
+        assert running.call("sipcapture.status", "check", "extra") == "Disabled"
+        running.stop()
+
+
 def test_run_with_a_file_that_does_not_switch_it_on_starts_off_and_says_so(tmp_path: Path) -> None:
     """As the module: capture_on is 0 where nothing else is said."""
     with service(tmp_path, USUAL.replace("capture_on = 1\n", "") + LISTEN) as running:

@@ -9,6 +9,17 @@ from tests.support.background import Start, imbalance, wait_for
 from tests.support.captured import locked, messages_in, texts
 from tests.support.messages import hep3_datagram
 from tests.support.receiving import send_udp
+from tests.support.services import LISTEN, USUAL, service
+
+TWO = """\
+spool = spool
+{listen}
+[capture_mode:other]
+db_url = sqlite:///{file}
+table_name = t
+[route:all]
+capture_mode = other
+"""
 
 
 def test_run_stopped_while_the_database_is_locked_keeps_all_in_the_spool(run: Start, db_path: Path) -> None:
@@ -27,3 +38,19 @@ def test_run_stopped_while_the_database_is_locked_keeps_all_in_the_spool(run: St
     assert process.stop() == 0
     assert (process.summary["recovered"], imbalance(process.summary)) == (50, 0)
     assert sorted(messages_in(db_path)) == sorted(texts(range(60)))
+
+
+def test_run_with_two_databases_tells_what_waits_for_none_of_them(tmp_path: Path) -> None:
+    """Records wait on when a mode has another database by now: an operator must hear of them, once."""
+    first = USUAL + TWO.format(listen=LISTEN, file="first.db")
+    with service(tmp_path, first) as running:
+        send_udp(running.process.port, *map(hep3_datagram, range(5)))
+        running.wait_for_stored(5)
+        with locked(tmp_path / "first.db"):
+            send_udp(running.process.port, *map(hep3_datagram, range(5, 12)))
+            wait_for(lambda: running.counters["received"] == 12, "the messages")
+            assert running.stop()["spooled"] == 7
+    for file, said in (("second.db", 1), ("first.db", 0)):
+        with service(tmp_path, USUAL + TWO.format(listen=LISTEN, file=file)) as running:
+            running.stop()
+            assert running.process.said.count("7 record(s) wait for another database or capture mode") == said

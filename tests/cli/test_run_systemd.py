@@ -171,6 +171,20 @@ def test_run_as_a_user_owns_and_removes_its_control_sockets() -> None:
         shutil.rmtree(folder)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_run_as_a_user_who_may_not_write_beside_the_database_is_3(sipcap: RunSipcap) -> None:
+    """SQLite itself would only speak of a database that is read-only."""
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o755)
+    try:
+        url = f"sqlite:///{folder}/sip.db"
+        done = sipcap("run", "-q", "--listen", "udp:127.0.0.1:0", "--user", "nobody", "--spool", "off", "--db-url", url)
+        assert done.returncode == 3
+        assert f"user nobody cannot make files in {folder}".encode() in done.stderr
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_run_as_a_user_that_is_not_there_is_3(sipcap: RunSipcap) -> None:
     """It says so before anything is received."""
     done = sipcap("run", "-q", "--listen", "udp:127.0.0.1:0", "--user", "no-such-user")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sipcap.doctor.machine import clock_is_synchronised
+from sipcap.doctor.machine import clock_is_synchronised, mend_clock
 from sipcap.spool import Spool
 from tests.conftest import SIPCAP, RunSipcap, environment
 from tests.doctor.conftest import Doctor, of
@@ -70,7 +70,7 @@ def test_doctor_looks_at_the_clock(doctor: Doctor) -> None:
     found = next(each for each in doctor("--listen", "udp:127.0.0.1:0") if each["text"].startswith("clock:"))
     known = clock_is_synchronised()
     assert found["state"] == {True: "ok", False: "wrong", None: "unknown"}[known]
-    assert (found["command"] == "timedatectl set-ntp true") == (known is False)
+    assert (found["command"] == mend_clock()) == (known is False)
 
 
 def test_doctor_for_people_shows_the_command_below_and_no_control_characters(sipcap: RunSipcap, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_doctor_names_who_has_a_port_and_its_command_frees_it(doctor: Doctor, tm
             args = ("--listen", f"{protocol}:127.0.0.1:{port}", *FEW)
             (found,) = of(doctor(*args), "listeners")
             assert f"(pid {other.pid}" in found["text"]
-            assert found["command"].startswith(("kill ", "systemctl stop "))
+            assert found["command"].startswith(("sudo kill ", "sudo systemctl stop "))
             shell(f"kill {other.pid}", tmp_path)
             other.wait(10)
         finally:
@@ -260,7 +260,7 @@ def test_doctor_of_a_running_service_sees_skewed_clocks_and_its_own_ports(doctor
         running.wait_for_stored(1)
         found = [each for each in doctor(*args) if "clocks of HEP senders" in each["text"]]
         assert "1 of 1 message(s) were dated so far off" in found[0]["text"]
-        assert found[0]["command"] == "timedatectl set-ntp true"
+        assert found[0]["command"] == "sudo timedatectl set-ntp true"
         running.call("sipcapture.status", "off")
         (off,) = of(doctor(*args), "service")
         shell(off["command"].replace("sipcap", " ".join(SIPCAP), 1), tmp_path)

@@ -72,7 +72,7 @@ class ControlClient:
 
     def _fail(self, reason: str) -> NoReturn:
         self.close()
-        raise Unreachable(f"no service at {self._path}: {reason}")
+        raise Unreachable(f"no service at {self._path}: {reason}; is sipcap run running, or elsewhere (--socket)?")
 
     def _in_time(self, act: Callable[[], T]) -> T:
         try:
