@@ -69,11 +69,11 @@ class IniFile:
         return CannotStart(f"{self.path}:{line}: {text}")
 
 
-def read_ini(path: Path) -> IniFile:
+def read_bounded(path: Path) -> bytes:
     """Read a configuration file.
 
     Raises:
-        CannotStart: it cannot be read, or ``parse_ini`` refuses it.
+        CannotStart: it cannot be read, or is longer than any configuration.
     """
     try:
         with path.open("rb") as file:
@@ -82,7 +82,12 @@ def read_ini(path: Path) -> IniFile:
         raise CannotStart(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > MAX_CONFIG_BYTES:
         raise CannotStart(f"{path}: longer than {MAX_CONFIG_BYTES} bytes, no configuration")
-    return parse_ini(data, str(path))
+    return data
+
+
+def read_ini(path: Path) -> IniFile:
+    """Read and parse a configuration file; raises CannotStart as ``read_bounded`` and ``parse_ini``."""
+    return parse_ini(read_bounded(path), str(path))
 
 
 def parse_ini(data: bytes, path: str) -> IniFile:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sipcap.config.ini import read_bounded
 from sipcap.errors import CannotStart
-from sipcap.limits import MAX_CONFIG_BYTES, MAX_CONFIG_INCLUDES
+from sipcap.limits import MAX_CONFIG_INCLUDES
 
 _DIRECTIVE: Final = re.compile(r"^\s*(?:#!|!!)(\w+)\s*(.*?)\s*$")
 _INCLUDE: Final = re.compile(r"""^\s*(?:include_file|import_file)\s+["']([^"']+)["']""")
@@ -83,14 +84,7 @@ class _Reader:
         }  # fmt: skip
 
     def read(self, path: Path) -> None:
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_CONFIG_BYTES + 1)
-        except OSError as error:
-            raise CannotStart(f"{path}: cannot be read: {error.strerror}") from None
-        if len(data) > MAX_CONFIG_BYTES:
-            raise CannotStart(f"{path}: longer than {MAX_CONFIG_BYTES} bytes, no configuration")
-        for line in _joined(data.decode("utf-8", "replace"), str(path)):
+        for line in _joined(read_bounded(path).decode("utf-8", "replace"), str(path)):
             self._take(line, path)
 
     def _take(self, line: Line, path: Path) -> None:
