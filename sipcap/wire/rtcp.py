@@ -74,6 +74,8 @@ def decode_rtcp(data: bytes) -> dict[str, Any]:
         raise DecodeError("rtcp") from None
     if "report_blocks" in found:
         found["report_count"] = len(found["report_blocks"])
+    if not found:
+        raise DecodeError("rtcp")
     return {key: found[key] for key in _KEYS if key in found}
 
 
@@ -156,6 +158,8 @@ def _read_sdes(packet: _Packet, found: dict[str, Any]) -> None:
 
 def _read_bye(packet: _Packet, found: dict[str, Any]) -> None:
     body, end = packet.body, 4 * packet.bits
+    if not end:
+        return  # of nobody: valid, and useless (RFC 3550 6.6)
     bye: dict[str, Any] = {"ssrcs": [_UINT32(body, offset)[0] for offset in range(0, end, 4)]}
     if len(body) > end:
         text = body[end + 1 : end + 1 + body[end]]

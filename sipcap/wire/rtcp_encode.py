@@ -96,16 +96,14 @@ def _block(block: Mapping[str, int]) -> bytes:
 def _sdes(items: Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
     chunks: list[bytes] = []
     ssrc: int | None = None
-    chunk = b""
+    is_open = False
     for item in items:
-        if item.get("ssrc", ssrc) != ssrc:
-            if ssrc is not None:
-                chunks.append(chunk)
+        if not is_open or not item["type"] or item.get("ssrc", ssrc) != ssrc:
             ssrc = item.get("ssrc", 0)
-            chunk = struct.pack(">I", ssrc)
-        if item["type"]:
-            chunk += bytes((item["type"],)) + _counted(item["text"].encode())
-    chunks.append(chunk)
+            chunks.append(struct.pack(">I", ssrc))
+        is_open = bool(item["type"])  # an item of type 0 is a chunk without any
+        if is_open:
+            chunks[-1] += bytes((item["type"],)) + _counted(item["text"].encode())
     for begin in range(0, len(chunks), _MAX_COUNT):
         group = chunks[begin : begin + _MAX_COUNT]
         yield _packet(rtcp.SDES, len(group), b"".join(each + bytes(4 - len(each) % 4) for each in group))

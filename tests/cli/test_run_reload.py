@@ -167,7 +167,7 @@ def test_switch_of_a_mode_that_a_reload_has_taken_away_is_refused(tmp_path: Path
 def test_run_with_a_file_that_does_not_switch_it_on_starts_off_and_says_so(tmp_path: Path) -> None:
     """As the module: capture_on is 0 where nothing else is said."""
     with service(tmp_path, USUAL.replace("capture_on = 1\n", "") + LISTEN) as running:
-        assert "capture_on is 0" in running.process.said
+        wait_for(lambda: "capture_on is 0" in running.process.said, "the word that it is off")
         send_udp(running.process.port, hep3_datagram(0))
         wait_for(lambda: running.counters["filtered"] == {"capture_off": 1}, "the message")
         assert running.stop()["stored"] == 0

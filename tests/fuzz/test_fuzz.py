@@ -70,7 +70,14 @@ def test_fuzzing_each_target_for_a_moment_finds_nothing(tmp_path: Path) -> None:
         if os.environ.get("CI") == "true" and sys.version_info < (3, 15):
             pytest.fail("atheris is needed in CI")
         pytest.skip("atheris is not here")
-    options = [f"-max_total_time={_SECONDS}", "-timeout=20", "-max_len=4096", f"-artifact_prefix={tmp_path}/"]
+    options = [
+        "-seed=1",
+        "-runs=2000",
+        f"-max_total_time={_SECONDS}",
+        "-timeout=20",
+        "-max_len=4096",
+        f"-artifact_prefix={tmp_path}/",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz", "all", *options],
         cwd=ROOT,

@@ -206,9 +206,9 @@ def test_fault_supervisor_killed_under_load_the_next_start_stores_what_waits(
         proxy.refusing = False
         with service(tmp_path, text) as running:
             wait_for(lambda: running.counters["stored"] >= received - 100, "the rows that waited")
-            counted = running.settle(0)
+            running.settle(0)
+            counted = running.stop()
             assert counted["recovered"] == counted["stored"]
-            running.stop()
     stored = [row["msg"] for row in served.rows()]
     assert received <= len(stored) == len(set(stored)) == 100 + counted["stored"]
     assert set(stored) <= set(texts(range(sent)))

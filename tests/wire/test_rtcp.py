@@ -67,6 +67,14 @@ def test_compound_comes_back_as_the_same_values() -> None:
     assert decode_rtcp(encode_rtcp(values)) == values
 
 
+def test_chunks_without_items_come_back_as_they_were() -> None:
+    """Also between others of the same source."""
+    item = [(1, b"a")]
+    data = r.receiver_report() + r.sdes((7, []), (7, item), (7, []), (7, []), (8, item), (8, item))
+    values = decode_rtcp(data)
+    assert decode_rtcp(encode_rtcp(values)) == values
+
+
 def test_padding_is_left_out() -> None:
     """The padding of the last packet is no block and no item."""
     padded = r.packet(201, b"\0\0\0\2" + r.block(9), 1, padding=4)
@@ -83,6 +91,7 @@ def test_padding_is_left_out() -> None:
         b"\x80\xc7\0\1\0\0\0\1",  # type 199
         b"\x81\xc9\0\1\0\0\0\1",  # a block that is not there
         b"\x80\xc9\0\1\0\0\0\1\0",  # a byte behind it
+        r.packet(203, b"", padding=4),  # a BYE of nobody
         r.receiver_report() + b"\x80\x00\0\1\0\0\0\1",  # RTP behind it
         r.packet(201, b"\0\0\0\2", padding=2)[:-1] + b"\x63",
     ],

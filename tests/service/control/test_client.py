@@ -126,7 +126,7 @@ def test_client_of_one_who_is_silent_gives_up_in_time(tmp_path: Path) -> None:
 
     with fake(tmp_path / "x", serve):
         try:
-            assert why(tmp_path / "x", 0.5).endswith("no answer within 0.5 s")
+            assert "no answer within 0.5 s" in why(tmp_path / "x", 0.5)
         finally:
             stop.set()
 
@@ -140,7 +140,7 @@ def test_client_takes_no_endless_answer(tmp_path: Path, monkeypatch: pytest.Monk
             connection.sendall(b"x" * 10_000)
 
     with fake(tmp_path / "x", serve):
-        assert why(tmp_path / "x").endswith("the answer is too long")
+        assert "the answer is too long" in why(tmp_path / "x")
 
 
 def test_places_follow_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
