@@ -88,6 +88,7 @@ def test_search_odbc_gives_any_record_back(source: Database, found: list[tuple[R
         for name in record.__struct_fields__:
             if name != "msg" and isinstance(getattr(record, name), str):
                 setattr(record, name, re.sub("[\0\U00100000-\U0010ffff]", "", getattr(record, name)))
+        record.vendor_chunks = UNSET  # their keys are such text, too
         record.date = date_text(BASE_TS_US // SECOND)
         stored[f"{record.kind}_any"].append(record)
     for name in stored.keys() & source.tables():
