@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.background import wait_for
 from tests.support.captured import messages_in, texts
 from tests.support.deadly import PACKETS
