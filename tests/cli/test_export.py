@@ -122,7 +122,7 @@ def test_export_refuses_to_write_packets_to_a_terminal(tmp_path: Path) -> None:
 def test_export_ends_quietly_when_its_reader_goes_away(tmp_path: Path) -> None:
     """As ``| head`` does: exit code 0."""
     with subprocess.Popen([*SIPCAP, "-q", "export", "--as", "text"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, env=environment(), cwd=tmp_path) as process:  # fmt: skip
+                          stderr=subprocess.PIPE, env=environment(), cwd=tmp_path, bufsize=0) as process:  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
