@@ -337,3 +337,6 @@ MAX_SCRIPT_NESTING: Final = 100
 
 MAX_TRANSLATED_ROUTES: Final = 1_000
 """Routes that are made of a Kamailio script."""
+
+SPOKEN_LINES: Final = 20
+"""Bad lines of an input that are named one by one, before they are named at a bounded rate."""

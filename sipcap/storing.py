@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import stat
 import time
@@ -16,6 +15,7 @@ from sipcap.errors import DecodeError, InputError, Unwritten
 from sipcap.extract import Extractor
 from sipcap.inlet import Inlet
 from sipcap.lanes import Lane, Lanes
+from sipcap.limits import SPOKEN_LINES
 from sipcap.ndjson import BadLine, LineFramer, decode_record, derive_with
 from sipcap.record import Record
 from sipcap.routes import Routes
@@ -23,12 +23,9 @@ from sipcap.spool import BadSegment, Segment
 from sipcap.throttle import Throttle
 from sipcap.wire.message import Message
 
-_LOGGER = logging.getLogger("sipcap")
 _TICK_S = 0.1
 Convert = Callable[[Record, dict[str, Any]], tuple[Record, dict[str, Any]]]
 """Given a record and its unknown keys, what is stored in its place; DecodeError tells why it is rejected."""
-
-_SPOKEN_LINES = 20  # bad lines named one by one, before they are named at a bounded rate
 
 
 class Store:
@@ -59,7 +56,7 @@ class Store:
         self._convert = convert
         self._counters = counters
         self._strict = strict
-        self._bad_lines = Throttle("%s")
+        self._bad_lines = Throttle("%s", first=SPOKEN_LINES)
         extractor = Extractor()
         self._derive = derive_with(lambda payload: extractor.record(Message(payload), 0))
 
@@ -175,7 +172,4 @@ class Store:
         self._counters.rejected["bad_line"] += 1
         if self._strict:
             raise InputError(text)
-        if self._counters.rejected["bad_line"] <= _SPOKEN_LINES:
-            _LOGGER.warning("%s", text)
-        else:
-            self._bad_lines.warning(text)
+        self._bad_lines.warning(text)

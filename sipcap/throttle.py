@@ -11,15 +11,25 @@ _LOGGER = logging.getLogger("sipcap")
 
 
 class Throttle:
-    """Lets one line of a kind pass every ten seconds, and says how many were skipped."""
+    """Lets one line of a kind pass every ten seconds, and says how many were skipped.
 
-    def __init__(self, template: str) -> None:
+    Args:
+        template: of the line.
+        first: so many lines pass before that: who reads a file wants to see what is wrong in it, one by one.
+    """
+
+    def __init__(self, template: str, *, first: int = 0) -> None:
         self._template = template
+        self._first = first
         self._next_s = 0.0
         self._skipped = 0
 
     def warning(self, *args: object) -> None:
         """Log the template with these arguments, or count it as skipped."""
+        if self._first:
+            self._first -= 1
+            _LOGGER.warning(self._template, *args)
+            return
         now_s = time.monotonic()
         if now_s < self._next_s:
             self._skipped += 1

@@ -55,3 +55,11 @@ def test_throttle_takes_percent_signs_from_arguments(log: pytest.LogCaptureFixtu
     clock[0] += 10.0
     throttle.warning("100%")
     assert log.messages == ["%s %n %(name)d", "100% (1 more like this)"]
+
+
+def test_throttle_names_the_first_of_an_input_one_by_one(log: pytest.LogCaptureFixture, clock: list[float]) -> None:
+    """So many lines pass before the rate is bounded."""
+    throttle = Throttle("%s", first=3)
+    for number in range(10):
+        throttle.warning(number)
+    assert log.messages == ["0", "1", "2", "3"]

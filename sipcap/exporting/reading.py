@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -10,14 +9,13 @@ from sipcap.counters import Counters
 from sipcap.errors import InputError
 from sipcap.extract import Extractor
 from sipcap.inlet import Inlet
+from sipcap.limits import SPOKEN_LINES
 from sipcap.ndjson import BadLine, LineFramer, decode_record, derive_with
 from sipcap.record import Record
 from sipcap.throttle import Throttle
 from sipcap.wire.message import Message
 
-_LOGGER = logging.getLogger("sipcap")
 _TICK_S: Final = 0.1
-_SPOKEN_LINES: Final = 20  # bad lines named one by one, before they are named at a bounded rate
 
 
 class RecordReader:
@@ -29,7 +27,7 @@ class RecordReader:
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._bad_lines = Throttle("%s")
+        self._bad_lines = Throttle("%s", first=SPOKEN_LINES)
         extractor = Extractor()
         self._derive = derive_with(lambda payload: extractor.record(Message(payload), 0))
         self.is_whole = True
@@ -75,7 +73,4 @@ class RecordReader:
 
     def _refuse(self, text: str) -> None:
         self._counters.rejected["bad_line"] += 1
-        if self._counters.rejected["bad_line"] <= _SPOKEN_LINES:
-            _LOGGER.warning("%s", text)
-        else:
-            self._bad_lines.warning(text)
+        self._bad_lines.warning(text)
