@@ -22,7 +22,7 @@ NOT_HERE = {
     "test_batcher_refused_rows_are_dead_letters_alone",
     "test_ledger_keeps_the_ids_of_batches_that_wait_in_a_spool",
 }
-"""They want a table that refuses rows, which no file does, or ids that are kept by their age and not by their number."""
+"""They want a table that refuses rows, which no file does, or ids that are kept by age and not by number."""
 
 found = {name: test for name, test in vars(test_contract).items() if name.startswith("test_")}
 globals().update({name: test for name, test in found.items() if name not in NOT_HERE})
