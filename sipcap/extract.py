@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from sipcap.activity import Seen
 from sipcap.compiled import twin
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_ALEG_HEADERS
@@ -147,6 +148,22 @@ class Extractor:
             for key, value in message.extra.items():
                 setattr(record, key, value)
         return record
+
+    def lines(
+        self, messages: Sequence[Message], received_us: int, other: Callable[[Message], bytes], seen: Seen | None
+    ) -> tuple[bytes, int] | None:
+        """The records of messages as NDJSON lines, at once; None if there is no compiled twin that can do it.
+
+        Args:
+            messages: in their order.
+            received_us: as for ``record``.
+            other: makes the line of a message that is not usual; b"" if it has none.
+            seen: what is seen in all others is added to it.
+
+        Returns:
+            The lines, and how many of them ``other`` has not made: all these are SIP.
+        """
+        return None if self._twin is None else self._twin.lines(messages, received_us, other, seen)
 
     def _sip_record(self, message: Message, ts_us: int, node: str, text: str) -> SipRecord:
         kind, method, uri_or_reason, slots = self._read_head(text)

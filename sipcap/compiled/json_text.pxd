@@ -1,6 +1,7 @@
 # cython: language_level=3
 """A growing buffer that JSON is written into, as msgspec writes it."""
 
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
@@ -66,26 +67,42 @@ cdef inline int put_number(Buffer *buffer, long long number) except -1:
 
 cdef inline int put_text(Buffer *buffer, Text text, Py_ssize_t begin, Py_ssize_t end) except -1:
     """Write ``text[begin:end]``, UTF-8, as the inside of a JSON string."""
-    cdef Py_ssize_t at = max(begin, 0), run
-    cdef unsigned char byte
+    cdef Py_ssize_t at = max(begin, 0)
     cdef unsigned char *out
+    cdef uint64_t word
     end = min(end, text.size)
     if at >= end:
         return 0
     reserve(buffer, 6 * (end - at))  # the most that becomes of a byte
     out = buffer.data + buffer.size
     while at < end:
-        run = at
-        while run < end and text.data[run] >= 32 and text.data[run] != 34 and text.data[run] != 92:
-            run += 1
-        memcpy(out, text.data + at, run - at)
-        out += run - at
-        at = run
-        if at < end:
+        while end - at >= 8:  # eight bytes at a time, as long as they stand for themselves
+            memcpy(&word, text.data + at, 8)
+            if _has_odd_byte(word):
+                break
+            memcpy(out, &word, 8)
+            out += 8
+            at += 8
+        while at < end and _is_plain_byte(text.data[at]):
+            out[0] = text.data[at]
+            out += 1
+            at += 1
+        while at < end and not _is_plain_byte(text.data[at]):
             out += _escape(out, text.data[at])
             at += 1
     buffer.size = out - buffer.data
     return 0
+
+
+cdef inline bint _is_plain_byte(unsigned char byte) noexcept nogil:
+    return byte >= 32 and byte != 34 and byte != 92
+
+
+cdef inline bint _has_odd_byte(uint64_t word) noexcept nogil:
+    """Whether one of eight bytes is below 32, a quote or a backslash."""
+    cdef uint64_t ones = 0x0101010101010101, high = 0x8080808080808080
+    cdef uint64_t quotes = word ^ ones * 34, slashes = word ^ ones * 92
+    return ((word - ones * 32 & ~word) | (quotes - ones & ~quotes) | (slashes - ones & ~slashes)) & high != 0
 
 
 cdef inline int _escape(unsigned char *out, unsigned char byte) noexcept:

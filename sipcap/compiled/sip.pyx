@@ -155,7 +155,7 @@ cdef class SipTwin:
             release(&self._buffer)
         return data, count
 
-    cdef int _note(self, message, tuple seen) except -1:
+    cdef int _note(self, message, seen) except -1:
         cdef Column *agent = &self._columns[C_USER_AGENT]
         place = 0 if self._columns[C_TYPE].number == REQUEST else 1
         (<list> seen[place]).append(self._string(C_METHOD))
