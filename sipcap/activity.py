@@ -61,7 +61,7 @@ class TopCounts:
 
 
 class Seen(NamedTuple):
-    """What stands in a batch: methods of requests, status codes, user agents, and the source address of each message."""
+    """What stands in a batch: methods of requests, status codes, user agents, and the source addresses of all."""
 
     requests: list[str]
     replies: list[str]

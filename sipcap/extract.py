@@ -149,10 +149,15 @@ class Extractor:
                 setattr(record, key, value)
         return record
 
+    @property
+    def writes_lines(self) -> bool:
+        """Whether ``lines`` can be called: there is a compiled twin."""
+        return self._twin is not None
+
     def lines(
         self, messages: Sequence[Message], received_us: int, other: Callable[[Message], bytes], seen: Seen | None
-    ) -> tuple[bytes, int] | None:
-        """The records of messages as NDJSON lines, at once; None if there is no compiled twin that can do it.
+    ) -> tuple[bytes, int]:
+        """The records of messages as NDJSON lines, at once.
 
         Args:
             messages: in their order.
@@ -163,7 +168,9 @@ class Extractor:
         Returns:
             The lines, and how many of them ``other`` has not made: all these are SIP.
         """
-        return None if self._twin is None else self._twin.lines(messages, received_us, other, seen)
+        assert self._twin is not None
+        made: tuple[bytes, int] = self._twin.lines(messages, received_us, other, seen)
+        return made
 
     def _sip_record(self, message: Message, ts_us: int, node: str, text: str) -> SipRecord:
         kind, method, uri_or_reason, slots = self._read_head(text)

@@ -105,6 +105,8 @@ class Intake:
         hook, routes = options.hook, options.routes
         self._runner = None if hook is None else HookRunner(hook, options.hook_timeout_s, counters)
         self._forwarder = Forwarder(routes, counters) if routes is not None and routes.forwards else None
+        is_looked_at = self._runner is not None or self._forwarder is not None
+        self._at_once = encode is encode_records and not is_looked_at and self._extractor.writes_lines
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
@@ -118,17 +120,15 @@ class Intake:
 
     def lines(self, messages: Sequence[Message]) -> Lines:
         """Make the lines of messages, and forward those that are to be."""
-        if self._encode is encode_records and self._runner is None and self._forwarder is None:
-            lines = self._lines_at_once(messages)
-            if lines is not None:
-                return lines
+        if self._at_once:
+            return self._lines_at_once(messages)
         records = self.records(messages)
         if self._activity is not None:
             self._activity.count(records)
         return lines_of(records, self._encode)
 
-    def _lines_at_once(self, messages: Sequence[Message]) -> Lines | None:
-        """The lines of messages whose records nobody looks at; None if that is not possible."""
+    def _lines_at_once(self, messages: Sequence[Message]) -> Lines:
+        """The lines of messages whose records nobody looks at."""
         others: list[Record] = []
         seen = Seen([], [], [], [])
         received_us = time.time_ns() // 1_000
@@ -144,14 +144,12 @@ class Intake:
 
         if self._max_age_us is not None:
             self._rejuvenate(messages, self._max_age_us)
-        made = self._extractor.lines(messages, received_us, other, None if self._activity is None else seen)
-        if made is None:
-            return None
+        data, number = self._extractor.lines(messages, received_us, other, None if self._activity is None else seen)
         if self._activity is not None:
             self._activity.count_seen(seen)
             self._activity.count(others)
         sip = sum(isinstance(record, SipRecord) for record in others)
-        return Lines(made[0], made[1] + sip, len(others) - sip)
+        return Lines(data, number + sip, len(others) - sip)
 
     def records(self, messages: Sequence[Message]) -> list[Record]:
         """Make records of messages, and forward those that are to be."""
