@@ -54,7 +54,7 @@ def check_compiled() -> Finding:
     if not ENABLED:
         return fine("compiled code is switched off by SIPCAP_COMPILED=0: slower")
     return fine(
-        f"no compiled code for {', '.join(missing)}: slower. It is made when sipcap is installed beside gcc and python3-dev"
+        f"no compiled code for {', '.join(missing)}: slower; installing sipcap makes it with gcc and python3-dev"
     )
 
 

@@ -58,6 +58,7 @@ def test_doctor_where_all_is_well_ends_with_0(doctor: Doctor, tmp_path: Path) ->
         "service",
         "listeners",
         "databases",
+        "drivers",
         "folders",
         "disk",
         "spool",
