@@ -117,7 +117,10 @@ cdef class UsualFrames:
             None,
             frame,
         )
-        return message if self._read_chunks(text, at, message) else None
+        if not self._read_chunks(text, at, message):
+            return None
+        self.taken += 1
+        return message
 
     cdef bint _read_chunks(self, Text text, Py_ssize_t at, object message) except -1:
         """Read the chunks behind the first ones into the message; False if one of them is for the reference."""

@@ -4,8 +4,8 @@
 A Text is what somebody else keeps alive. Every function takes positions and stays within the text, whatever they are.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.string cimport memchr, memcmp
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.string cimport memchr, memcmp, memcpy
 
 cdef struct Text:
     const unsigned char *data
@@ -16,6 +16,13 @@ cdef inline Text text_of(bytes data) noexcept:
     cdef Text text
     text.data = <const unsigned char *> data
     text.size = len(data)
+    return text
+
+
+cdef inline Text text_of_memory(const unsigned char[::1] memory) noexcept:
+    cdef Text text
+    text.size = memory.shape[0]
+    text.data = &memory[0] if text.size else NULL
     return text
 
 
@@ -85,3 +92,12 @@ cdef inline bytes copy_of(Text text, Py_ssize_t begin, Py_ssize_t end):
     """``text[begin:end]`` as bytes, as far as it is there."""
     cdef Text found = part(text, begin, end)
     return PyBytes_FromStringAndSize(<const char *> found.data, found.size)
+
+
+cdef inline bytes copy_behind(bytes head, Text text, Py_ssize_t begin, Py_ssize_t end):
+    """``head + text[begin:end]``, as far as it is there; one copy instead of two."""
+    cdef Text found = part(text, begin, end)
+    cdef bytes both = PyBytes_FromStringAndSize(NULL, len(head) + found.size)
+    memcpy(PyBytes_AS_STRING(both), PyBytes_AS_STRING(head), len(head))
+    memcpy(PyBytes_AS_STRING(both) + len(head), found.data, found.size)
+    return both

@@ -20,6 +20,17 @@ def test_packages_are_all_listed() -> None:
     assert sorted(SETUPTOOLS["packages"]) == sorted({".".join(folder.parts) for folder in folders} | {"sipcap.sql"})
 
 
+def test_twins_are_all_compiled_and_typed() -> None:
+    """A .pyx without its entry would never be compiled; where it cannot be, the installation goes on without."""
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "sipcap").rglob("*.pyx")}
+    listed = SETUPTOOLS["ext-modules"]
+    assert sorted(source for each in listed for source in each["sources"]) == sorted(sources)
+    for each in listed:
+        assert [each["name"].replace(".", "/") + ".pyx"] == each["sources"]
+        assert each["optional"] is True
+    assert set(SETUPTOOLS["package-data"]["sipcap.compiled"]) == {"*.pyx", "*.pxd", "*.pyi"}
+
+
 def test_data_files_cover_the_generated_folders() -> None:
     """Every man page and completion is installed, each where its reader looks."""
     shared = {folder: found for folder, found in SETUPTOOLS["data-files"].items() if folder.startswith("share/")}
