@@ -12,7 +12,7 @@ ENABLED = os.environ.get("SIPCAP_COMPILED", "1") != "0"
 """Whether twins are wanted at all. Nothing else decides it: whoever has a twin asks for it here, as he is imported."""
 
 
-TWINS = ("frames", "packets", "sip")
+TWINS = ("addresses", "frames", "hep3", "packets", "ring", "sip")
 """All modules that can be compiled."""
 
 

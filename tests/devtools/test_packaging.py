@@ -28,6 +28,7 @@ def test_compiled_modules_are_all_listed() -> None:
     assert {each["name"]: each["sources"] for each in SETUPTOOLS["ext-modules"]} == sources
     assert all(each["optional"] for each in SETUPTOOLS["ext-modules"])
     assert sorted(TWINS) == sorted(path.stem for path in PYX)
+    assert set(SETUPTOOLS["package-data"]["sipcap.compiled"]) == {"*.pyx", "*.pxd", "*.pyi"}
 
 
 def test_data_files_cover_the_generated_folders() -> None:

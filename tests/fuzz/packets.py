@@ -8,7 +8,7 @@ from collections import Counter
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_FRAGMENT_BYTES, TCP_TOTAL_BYTES
-from sipcap.sources.packet_decoder import Packet, PacketDecoder
+from sipcap.sources.packet_decoder import PacketDecoder
 from sipcap.wire.fragments import Fragments
 from sipcap.wire.ip import SCTP, IpPacket
 from sipcap.wire.link import LINK_TYPES
@@ -38,7 +38,7 @@ def packets(data: bytes) -> None:
     decoder = PacketDecoder(stats, skipped, one_of(_PORTS, data[1] >> 3))
     link = LINK_TYPES[one_of(LINKS, data[0])]
     step_us = one_of(_STEPS_US, data[1])
-    captured = [Packet(_FIRST_US + at * step_us, frame, link) for at, frame in enumerate(parts_of(data[2:]))]
+    captured = [(_FIRST_US + at * step_us, frame, link) for at, frame in enumerate(parts_of(data[2:]))]
     messages: list[Message] = []
 
     def keep(found: list[Message]) -> None:
