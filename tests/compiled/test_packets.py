@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipcap.counters import Counters
-from sipcap.sources import packet_decoder, pcap_reader
+from sipcap.sources import pcap_reader
 from sipcap.sources.packet_decoder import Packet, PacketDecoder
 from sipcap.sources.pcap import PcapOptions, PcapSource
-from sipcap.wire import media_reports, pcap, pcapng
+from sipcap.wire import media_reports, packet, pcap, pcapng
 from sipcap.wire.link import LINK_TYPES
 from sipcap.wire.message import Message
 from tests.conftest import ROOT
@@ -223,7 +223,7 @@ def _reference_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pcapng, "_cut", pcapng.cut_blocks)
     monkeypatch.setattr(pcap_reader, "_packets", pcap_reader.packets_of)
     monkeypatch.setattr(media_reports, "_relate", media_reports.relate)
-    monkeypatch.setattr(packet_decoder, "twin", lambda _: None)
+    monkeypatch.setattr(packet, "twin", lambda _: None)
 
 
 @pytest.mark.parametrize("name", ["hep3-homer.pcap", "ipip-heplify.pcap", "sngrep-aaa.pcap"])
