@@ -19,6 +19,6 @@ def twins() -> ModuleType | None:
     if not ENABLED:
         return None
     try:
-        return importlib.import_module("sipcap.compiled.twins")
+        return importlib.import_module("sipcap.compiled.native")
     except ImportError:  # nobody could compile it here
         return None

@@ -17,7 +17,7 @@ from sipcap.wire.address import ip_text, mac_text
 from sipcap.wire.message import Message
 
 if TYPE_CHECKING:
-    from sipcap.compiled.twins import UsualFrames
+    from sipcap.compiled.native import UsualFrames
 
 HEADER_BYTES: Final = 6
 _CHUNK = struct.Struct(">IH")  # vendor and type in one number, length

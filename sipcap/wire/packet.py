@@ -17,7 +17,7 @@ from sipcap.wire.link import USUAL_FORMS, LinkType, link_fields
 from sipcap.wire.message import Message
 
 if TYPE_CHECKING:
-    from sipcap.compiled.twins import UsualPackets
+    from sipcap.compiled.native import UsualPackets
 
 _PORTS = struct.Struct(">HHH").unpack_from
 _UDP_HEADER: Final = 8

@@ -33,7 +33,7 @@ def test_environment_0_switches_off(value: str | None, enabled: str) -> None:
 def test_twins_that_nobody_compiled_are_none() -> None:
     """A missing module is no error: the reference does the work."""
     program = (
-        "import sys; sys.modules['sipcap.compiled.twins'] = None\n"
+        "import sys; sys.modules['sipcap.compiled.native'] = None\n"
         "from sipcap import compiled; print(compiled.twins())\n"
         "from sipcap.cli.main import run; run(['-qq', 'replay', 'examples/call.pcap'])"
     )

@@ -26,10 +26,10 @@ def test_compiled_module_is_listed_with_all_its_parts() -> None:
     folder = ROOT / "sipcap" / "compiled"
     (listed,) = SETUPTOOLS["ext-modules"]
     assert (listed["name"], listed["sources"], listed["optional"]) == (
-        "sipcap.compiled.twins", ["sipcap/compiled/twins.pyx"], True
+        "sipcap.compiled.native", ["sipcap/compiled/native.pyx"], True
     )  # fmt: skip
     parts = {path.name for path in folder.glob("*.pxi")}
-    assert set(re.findall('include "(.*)"', (folder / "twins.pyx").read_text())) == parts
+    assert set(re.findall('include "(.*)"', (folder / "native.pyx").read_text())) == parts
     kinds = {"*.pyx", "*.pxd", "*.pxi", "*.pyi"}
     assert set(SETUPTOOLS["package-data"]["sipcap.compiled"]) == kinds
     assert set(listed["depends"]) == {
