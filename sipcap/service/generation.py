@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from sipcap.counters import Counters
-from sipcap.errors import CannotStart, SourceLost, Unwritten
+from sipcap.errors import CannotStart, Unwritten
 from sipcap.limits import SQLITE_BUSY_S, START_S, WORKER_SILENCE_S
 from sipcap.service.accounting import joined, lose_pending
 from sipcap.service.crew import Crew, Group, World
@@ -147,7 +147,7 @@ class Generation:
     def _restart_workers(self, group: Group) -> None:
         """Start workers again that have ended; if what they captured from is gone, open it anew before."""
         ended = [slot for slot in group.slots if not slot.pid]
-        if any(slot.code == SourceLost.exit_code for slot in ended):
+        if any(slot.has_lost_source for slot in ended):
             if len(ended) < len(group.slots) or not all(slot.is_due for slot in ended):
                 return  # the others will notice as well
             group.source.close()
