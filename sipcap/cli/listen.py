@@ -86,7 +86,7 @@ receive_options = options_bundle(
     '    Route(table="calls_%Y%m%d", capture_mode="mode1"), which the line tells sipcap store by its keys _table and\n'
     "    _mode. Whatever else it does costs the message: it is counted as rejected, hook_error or hook_timeout.\n"
     "    The file is loaded before processes are forked. What a hook prints goes to stderr.\n"
-    "    Where memory is bounded (ulimit -v, prlimit --as), a hook is refused the last 64 MiB: what it keeps costs its\n"
+    "    Where memory is bounded (ulimit -v, prlimit --as), a hook is refused the last 64 MiB: what it keeps costs\n"
     "    messages first, and then, after 100 of them in a row, its process.",
 )
 @receive_options
