@@ -147,6 +147,9 @@ HOOK_HANG_S: Final = 5.0
 HOOK_MEMORY_ERRORS: Final = 100
 """So many answers in a row without memory: the hook keeps it, and it costs its process. One message may want much."""
 
+HOOK_RESERVE_BYTES: Final = 64 << 20
+"""What a hook leaves of the memory that its process may take: a batch of the longest datagrams, records and lines."""
+
 SLOW_HOOK_S: Final = 0.1
 """A hook that takes longer for one message is named in the log: meanwhile, 1,000 more may have come."""
 

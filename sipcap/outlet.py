@@ -6,6 +6,7 @@ for one that stays busy: then the kernel counts what it drops, and memory stays 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -260,6 +261,8 @@ class Outlet:
             self.reader_gone = True
         except OSError as error:  # a full disk behind a redirection: as final for a stream of lines
             self.failure = error
+        except MemoryError:  # a hook has it; without this thread the process would go on, and write nothing any more
+            self.failure = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         return _Outcome(written, total - wanted.sip - wanted.reports)
 
 

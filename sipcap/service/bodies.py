@@ -82,13 +82,13 @@ class _Publisher:
         self._known: dict[str, Any] = {}
         self._state_s = 0.0
         self._next_s = 0.0
-        self._settled = -1
+        self._settled: tuple[int, ...] = ()
 
     def __call__(self) -> None:
         with COUNTING:
             counters = self._counters()
         now_s = time.monotonic()
-        settled = counters.stored + counters.reported + counters.spooled + counters.dead_letter
+        settled = counters.stored, counters.reported, counters.spooled, counters.dead_letter
         if now_s >= self._next_s or settled != self._settled:
             self._settled = settled
             self._next_s = now_s + FLUSH_INTERVAL_S

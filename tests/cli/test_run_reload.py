@@ -61,8 +61,9 @@ def test_reload_opens_and_closes_what_has_changed(tmp_path: Path) -> None:
         ),
         (f"{USUAL}[listen:hep]\nlisten = udp:192.0.2.1:5\n", "cannot listen on udp:192.0.2.1:5"),
         (f"{USUAL}event_callback = gone.py:hook\n{LISTEN}", "gone.py"),
+        (f"{USUAL}dead_letter = gone/dead\n{LISTEN}", "cannot write dead letters to gone/dead"),
     ],
-    ids=["unknown key", "address of another machine", "hook that is not there"],
+    ids=["unknown key", "address of another machine", "hook that is not there", "folder that is not there"],
 )
 def test_reload_of_what_cannot_be_used_changes_nothing(tmp_path: Path, text: str, reason: str) -> None:
     """It says what is wrong, to who asked or in the log, and goes on as before."""
@@ -75,6 +76,7 @@ def test_reload_of_what_cannot_be_used_changes_nothing(tmp_path: Path, text: str
         assert reason in running.process.said
         send_udp(running.process.port, *map(hep3_datagram, range(10)))
         running.wait_for_stored(10)
+        wait_for(lambda: len(running.process.workers) == 2, "the end of what was started")
         running.stop()
     assert messages_in(tmp_path / "sipcap.db") == texts(range(10))
 
