@@ -12,6 +12,7 @@ from sipcap.cli.options import common_options
 from sipcap.config.kamailio.translate import translate
 from sipcap.config.reading import read_settings
 from sipcap.config.settings import DEFAULT, Entry, Settings
+from sipcap.errors import CannotStart, all_of
 from sipcap.service.plan import OFF, Plan
 
 _LOGGER = logging.getLogger("sipcap")
@@ -37,13 +38,19 @@ def command() -> None:
 def check(path: Path) -> int:
     """Say whether a file can be used.
 
-    An error names file, line, key and the nearest valid one; the exit code is 3 then. The hook is loaded; databases
-    and sockets are not touched.
+    All errors are told, each with file, line, key and the nearest valid one; the exit code is 3 then. The hook is
+    loaded; databases and sockets are not touched.
     """
     settings = read_settings(path)
     plan = Plan(settings)
-    plan.check()
-    plan.extraction()
+    problems: list[str] = []
+    for examine in (plan.check, plan.extraction):
+        try:
+            examine()
+        except CannotStart as error:
+            problems += error.lines
+    if problems:
+        raise all_of(problems, settings.path)
     for line in summary_of(settings):
         click.echo(line)
     return 0

@@ -11,8 +11,9 @@ from sipcap.config.keys import CAPTURE_MODE, MAIN, check_keys
 from sipcap.config.settings import Override
 from sipcap.config.values import secret
 from sipcap.errors import CannotStart
-from sipcap.modes import DEFAULT_MODE, MODE_KEYS, BadMode, CaptureMode, make_mode, nearest, parse_mode
+from sipcap.modes import DEFAULT_MODE, MODE_KEYS, BadMode, CaptureMode, make_mode, nearest, parse_mode, unknown_mode
 from sipcap.schemas import SCHEMAS
+from sipcap.sinks.url import DEFAULT_URL
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class ModesFile:
             CannotStart: there is none.
         """
         if name not in self.modes:
-            known = ", ".join(self.modes)
-            raise CannotStart(f"{self.path}: no capture mode has this name{nearest(name, self.modes)} (known: {known})")
+            raise CannotStart(f"{self.path}: {unknown_mode(name, self.modes)}")
         return self.modes[name]
 
 
@@ -51,9 +51,13 @@ def read_modes(path: Path) -> ModesFile:
     Raises:
         CannotStart: with file and line.
     """
-    ini = read_ini(path)
-    check_keys(ini)
-    return ModesFile(ini.path, modes_of(ini), _schema(ini, next(ini.of_kind(MAIN), Section(MAIN, 0))))
+    ini = check_keys(read_ini(path))
+    modes = modes_of(ini)
+    schema = None
+    with ini.gathering():
+        schema = _schema(ini, next(ini.of_kind(MAIN), Section(MAIN, 0)))
+    ini.finish()
+    return ModesFile(ini.path, modes, schema)
 
 
 def modes_of(ini: IniFile, overrides: Mapping[str, Override] | None = None) -> dict[str, CaptureMode]:
@@ -63,8 +67,8 @@ def modes_of(ini: IniFile, overrides: Mapping[str, Override] | None = None) -> d
         ini: the file.
         overrides: values of the default mode that win over the file's, as text.
 
-    Raises:
-        CannotStart: with file and line.
+    Returns:
+        All that the file names; what is wrong with them is among its problems.
     """
     main = next(ini.of_kind(MAIN), Section(MAIN, 0))
     modes = {DEFAULT_MODE: _mode(ini, main, DEFAULT_MODE, overrides or {})}
@@ -72,9 +76,11 @@ def modes_of(ini: IniFile, overrides: Mapping[str, Override] | None = None) -> d
     if "capture_mode" in main.values:
         for line, text in main.values["capture_mode"].lines:
             if text:
-                _add(ini, line, _parsed(ini, line, text), modes, lines)
+                with ini.gathering():
+                    _add(ini, line, _parsed(ini, line, text), modes, lines)
     for section in ini.of_kind(CAPTURE_MODE):
-        _add(ini, section.line, _mode(ini, section, section.label), modes, lines)
+        with ini.gathering():
+            _add(ini, section.line, _mode(ini, section, section.label), modes, lines)
     return modes
 
 
@@ -88,27 +94,41 @@ def _add(ini: IniFile, line: int, mode: CaptureMode, modes: dict[str, CaptureMod
 
 
 def _parsed(ini: IniFile, line: int, text: str) -> CaptureMode:
+    """A mode in the module's notation; if only its name can be read, one that stands for it."""
     try:
         return parse_mode(text)
     except BadMode as error:
-        raise ini.error(line, f"capture_mode: {error}") from None
+        name, arrow, _ = text.partition("=>")
+        if not arrow or not name.strip():
+            raise ini.error(line, f"capture_mode: {error}") from None
+        ini.keep(ini.error(line, f"capture_mode: {error}"))
+        return CaptureMode(name.strip())
 
 
 def _mode(ini: IniFile, section: Section, name: str, overrides: Mapping[str, Override] | None = None) -> CaptureMode:
+    """The mode of a section; where a value is wrong, with the default in its place."""
     values = {key: section.values[key].text for key in MODE_KEYS if key in section.values}
     if values.get("db_url", "").startswith("@"):
         try:
             values["db_url"] = secret(values["db_url"])
         except ValueError as error:
-            raise ini.error(section.values["db_url"].line, f"[{section.name}] db_url {error}") from None
-    more = {key: str(value) for key, (value, _) in (overrides or {}).items()}
-    try:
-        return make_mode(name, values | more)
-    except BadMode as error:
-        if error.key in more and overrides is not None:
-            raise CannotStart(f"{overrides[error.key].origin}: {error}") from None
-        line = section.values[error.key].line if error.key else section.line
-        raise ini.error(line, f"[{section.name}] {error}") from None
+            ini.keep(ini.error(section.values["db_url"].line, f"[{section.name}] db_url {error}"))
+            values["db_url"] = DEFAULT_URL
+    if section.name in ini.unclear:
+        values.setdefault("db_url", DEFAULT_URL)
+    values |= {key: str(value) for key, (value, _) in (overrides or {}).items()}
+    while True:
+        try:
+            return make_mode(name, values)
+        except BadMode as error:
+            if overrides and error.key in overrides:
+                raise CannotStart(f"{overrides[error.key].origin}: {error}") from None
+            line = section.values[error.key].line if error.key else section.line
+            ini.keep(ini.error(line, f"[{section.name}] {error}"))
+            if not error.key:
+                return CaptureMode(name)
+            del values[error.key]
+            values.setdefault("db_url", DEFAULT_URL)
 
 
 def _schema(ini: IniFile, main: Section) -> str | None:

@@ -12,7 +12,7 @@ from sipcap.config.keys import COLUMN_KEYS, MAIN, MAIN_KEYS, ROUTE, check_keys, 
 from sipcap.config.listeners import Overrides, listeners_of
 from sipcap.config.settings import DEFAULT, Entry, Listener, Override, Settings
 from sipcap.config.values import Key
-from sipcap.modes import MODE_KEYS, CaptureMode, nearest
+from sipcap.modes import DEFAULT_MODE, MODE_KEYS, CaptureMode, unknown_mode
 from sipcap.routes import BadRoute, Route, make_route
 
 _ELSEWHERE: Final = frozenset({
@@ -37,7 +37,7 @@ def read_settings(
         CannotStart: the file cannot be read, or something in it is wrong: file, line, key and the nearest valid one.
     """
     ini = read_ini(path) if path is not None else IniFile("", ())
-    check_keys(ini)
+    ini = check_keys(ini)
     main = next(ini.of_kind(MAIN), Section(MAIN, 0))
     found = _main_values(ini, main, overrides or {})
     if path is None and found["capture_on"].origin == DEFAULT:
@@ -45,6 +45,7 @@ def read_settings(
     modes = modes_of(ini, {key: found[key] for key in MODE_KEYS if key in (overrides or {})})
     listeners = listeners_of(ini, found, listening or {})
     routes = tuple(_route(ini, section, modes) for section in ini.of_kind(ROUTE))
+    ini.finish()
     columns = {column: found[key].value for key, column in COLUMN_KEYS.items() if found[key].value != column}
     entries = _main_entries(found) + _mode_entries(ini, modes) + _listener_entries(listeners) + _route_entries(ini)
     return Settings(
@@ -60,7 +61,9 @@ def _main_values(ini: IniFile, main: Section, overrides: Overrides) -> dict[str,
         if key in overrides:
             found[key] = overrides[key]
         elif key in main.values:
-            found[key] = read_value(ini, main, key, meaning)
+            found[key] = Override(meaning.default, DEFAULT)
+            with ini.gathering():
+                found[key] = read_value(ini, main, key, meaning)
         else:
             found[key] = Override(meaning.default, DEFAULT)
     return found
@@ -76,15 +79,23 @@ def read_value(ini: IniFile, section: Section, key: str, meaning: Key) -> Overri
 
 
 def _route(ini: IniFile, section: Section, modes: Mapping[str, CaptureMode]) -> Route:
+    """The route of a section; what is wrong in it is left out."""
+    values = {key: value.text for key, value in section.values.items()}
+    if section.name in ini.unclear:
+        values.setdefault("capture_mode", DEFAULT_MODE)
     mode = section.values.get("capture_mode")
-    if mode is not None and mode.text not in modes:
-        hint = nearest(mode.text, modes)
-        raise ini.error(mode.line, f"[{section.name}] capture_mode: no capture mode has this name{hint}")
-    try:
-        return make_route(section.label, {key: value.text for key, value in section.values.items()})
-    except BadRoute as error:
-        line = section.values[error.key].line if error.key in section.values else section.line
-        raise ini.error(line, f"[{section.name}] {error}") from None
+    if mode is not None and mode.text and mode.text not in modes:
+        ini.keep(ini.error(mode.line, f"[{section.name}] capture_mode: {unknown_mode(mode.text, modes)}"))
+    while True:
+        try:
+            return make_route(section.label, values)
+        except BadRoute as error:
+            line = section.values[error.key].line if error.key in section.values else section.line
+            ini.keep(ini.error(line, f"[{section.name}] {error}"))
+            if error.key not in values:
+                return Route(name=section.label)
+            del values[error.key]
+            values.setdefault("capture_mode", DEFAULT_MODE)  # or it would lead nowhere, which it does not
 
 
 def _main_entries(found: Mapping[str, Override]) -> list[Entry]:
