@@ -36,6 +36,11 @@ def wants_color(choice: str, stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def _level(record: logging.LogRecord) -> int:
+    """What a line looks like; what somebody asked for by a signal passes as warnings do (-q), and is none."""
+    return logging.INFO if getattr(record, "is_answer", False) else record.levelno
+
+
 class _TextFormatter(logging.Formatter):
     def __init__(self, *, color: bool) -> None:
         super().__init__()
@@ -43,7 +48,7 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = escape_controls(record.getMessage())
-        if record.levelno < logging.WARNING:
+        if _level(record) < logging.WARNING:
             return f"sipcap: {text}"
         word = record.levelname.lower()
         if self._color:
@@ -55,7 +60,7 @@ class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-            "level": record.levelname.lower(),
+            "level": logging.getLevelName(_level(record)).lower(),
             "message": record.getMessage(),
         }
         line.update(getattr(record, "fields", {}))

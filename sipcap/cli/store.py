@@ -176,8 +176,11 @@ def store_inputs(
     if dead_letters is not None:
         _check_inputs(names, dead_letters)
     drain = _Drain(stop, options["drain_timeout"])
-    waiting = _waiting_places(destination, spool_of(options))
+    spool = spool_of(options)
+    waiting = _waiting_places(destination, spool)
     with contextlib.ExitStack() as sinks:
+        if spool is not None:
+            sinks.callback(spool.close)
 
         def lane_of(place: Destination, sink: Sink) -> Lane:
             name = place.mode.name

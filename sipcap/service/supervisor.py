@@ -165,7 +165,7 @@ class Supervisor:
         if self._wants_report:
             self._wants_report = False
             counters = self.total()
-            _LOGGER.warning("%s", counters.summary(), extra={"fields": counters.as_dict()})
+            _LOGGER.warning("%s", counters.summary(), extra={"fields": counters.as_dict(), "is_answer": True})
         if self._wants_reload:
             self._wants_reload = False
             self._reload_for_signal()
@@ -249,7 +249,10 @@ class Supervisor:
             plan = self._load()
             plan.check()
         except CannotStart as error:
-            _LOGGER.error("%s%s", error, _STAYS)  # noqa: TRY400
+            *lines, last = error.lines
+            for line in lines:
+                _LOGGER.error("%s", line)  # noqa: TRY400
+            _LOGGER.error("%s%s", last, _STAYS)  # noqa: TRY400
             return
         if failure := self._try_to_apply(plan):
             _LOGGER.error("%s%s", failure, _STAYS)
