@@ -33,7 +33,7 @@ class Lines(NamedTuple):
     reports: int
 
 
-_NOTHING: Final = Lines(b"", 0, 0)
+NO_LINES: Final = Lines(b"", 0, 0)
 
 
 class Turnstile(Protocol):
@@ -218,7 +218,7 @@ class Outlet:
                 self._changed.notify_all()
 
     def _unwritten(self, lines: Lines) -> _Outcome:
-        return _Outcome(_NOTHING, lines.sip + lines.reports if self.limit_reached else 0)
+        return _Outcome(NO_LINES, lines.sip + lines.reports if self.limit_reached else 0)
 
     def _settle(self, outcome: _Outcome) -> None:
         """Take the first lines out of the queue and count what became of them; while the lock is held."""
@@ -238,7 +238,7 @@ class Outlet:
 
     def _write_in_turn(self, lines: Lines) -> _Outcome:
         total = lines.sip + lines.reports
-        wanted, written, sent = lines, _NOTHING, 0
+        wanted, written, sent = lines, NO_LINES, 0
         try:
             with self._turnstile as allowed:
                 self._check_time()

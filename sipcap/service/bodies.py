@@ -21,7 +21,6 @@ from sipcap.modes import CaptureMode
 from sipcap.ndjson import encode_records
 from sipcap.outlet import Outlet, SharedTurnstile
 from sipcap.pipeline import capture
-from sipcap.record import Record
 from sipcap.service.accounting import added
 from sipcap.service.plan import Plan
 from sipcap.service.slot import Child
@@ -138,16 +137,12 @@ def capture_body(
             source.hand_over()
         return True
 
-    def encode(records: Sequence[Record]) -> bytes:
-        activity.count(records)
-        return encode_records(records)
-
     options = plan.extraction()
     child.publish(counters)
     try:
         capture(
-            source, options, outlet, encode, stopping=stopping, on_batch=note_taken, on_tick=publish,
-            switch=switches.is_on,
+            source, options, outlet, encode_records, stopping=stopping, on_batch=note_taken, on_tick=publish,
+            switch=switches.is_on, activity=activity,
         )  # fmt: skip
     finally:
         source.close()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from sipcap.compiled import twin
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.sources.passed_over import TcpCounts
+from sipcap.wire.address import ip_text
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
 from sipcap.wire.hep import attach_frames, decode_datagram, looks_like_hep
 from sipcap.wire.ip import PROTOCOL_REASONS, SCTP, TCP, UDP, UDP_LITE
-from sipcap.wire.link import LinkType, link_fields
+from sipcap.wire.link import USUAL_FORMS, LinkType, link_fields
 from sipcap.wire.media_reports import MediaReports
 from sipcap.wire.message import Message
 from sipcap.wire.packet import Carried, Datagram, decode_udp, decode_usual, message_of
@@ -20,8 +22,11 @@ from sipcap.wire.rtcp import looks_like_rtcp
 from sipcap.wire.sctp import SctpMessages
 from sipcap.wire.stream_messages import StreamMessages
 from sipcap.wire.tcp import Segment, decode_tcp, decode_usual_segment
-from sipcap.wire.tunnels import udp_tunnel
+from sipcap.wire.tunnels import UDP_TUNNELS, udp_tunnel
 from sipcap.wire.unwrap import Unwrapper, beginnings
+
+if TYPE_CHECKING:
+    from sipcap.compiled.packets import UsualPackets
 
 _HEP_BEGINS: Final = b"HE\1\2"
 """First bytes of what can be HEP; also "in" for no bytes at all, which is none."""
@@ -68,40 +73,48 @@ class PacketDecoder:
         self.last_us = 0
         """The time of the last packet, microseconds since 1970; 0 = there was none."""
         self._messages: list[Message] = []
+        self._usual = _usual_packets(ports)
         self.packet_times: list[int] = []
         """When the packets of the last batch's messages were captured, microseconds since 1970, one each."""
 
-    def decode(self, packets: Sequence[Packet]) -> list[Message]:
-        """Make messages of packets: the hot loop."""
+    def decode(self, packets: Sequence[tuple[int, bytes, LinkType]]) -> list[Message]:
+        """Make messages of packets (plain tuples are made in a third of the time of a Packet): the hot loop."""
         messages = self._messages
         times: list[int] = []
-        skipped = self._skipped
-        size = 0
-        for ts_us, data, link in packets:
-            size += len(data)
-            try:
-                offset = link.header_bytes(data)
-                datagram = decode_usual(data, offset)
-                if datagram is not None:
-                    reason = self._take_datagram(datagram, link, ts_us)
-                elif (segment := decode_usual_segment(data, offset, link, ts_us)) is not None:
-                    reason = self._take_segment(segment)
-                else:
-                    reason = self._take(self._unwrapper.frame(data, offset, link, ts_us), link, ts_us)
-            except DecodeError as error:
-                reason = error.reason
-            if reason:
-                skipped[reason] += 1
-                continue
-            while len(messages) > len(times):
-                times.append(ts_us)
+        if self._usual is not None:
+            size, others = self._usual.decode(packets, messages, times, self._decode_one)
+            if others:
+                self._skipped["other" if self._ports is None else "ports"] += others
+        else:
+            size = sum(len(packet[1]) for packet in packets)
+            for ts_us, data, link in packets:
+                self._decode_one(ts_us, data, link, times)
         self._stats.packets += len(packets)
         self._stats.bytes += size
         if packets:
-            self.last_us = packets[-1].ts_us
+            self.last_us = packets[-1][0]
             self._expire(self.last_us)
             times.extend([self.last_us] * (len(messages) - len(times)))
         return self._hand_over(times)
+
+    def _decode_one(self, ts_us: int, data: bytes, link: LinkType, times: list[int]) -> None:
+        """Take a packet, and append its time to ``times`` for each message that it completes; the reference."""
+        try:
+            offset = link.header_bytes(data)
+            datagram = decode_usual(data, offset)
+            if datagram is not None:
+                reason = self._take_datagram(datagram, link, ts_us)
+            elif (segment := decode_usual_segment(data, offset, link, ts_us)) is not None:
+                reason = self._take_segment(segment)
+            else:
+                reason = self._take(self._unwrapper.frame(data, offset, link, ts_us), link, ts_us)
+        except DecodeError as error:
+            reason = error.reason
+        if reason:
+            self._skipped[reason] += 1
+            return
+        while len(self._messages) > len(times):
+            times.append(ts_us)
 
     def expire(self, ts_us: int) -> list[Message]:
         """Give up what has waited too long for the rest of it.
@@ -284,6 +297,15 @@ class PacketDecoder:
             else:
                 stats.received += 1
                 stats.filtered["ports"] += 1
+
+
+def _usual_packets(ports: Container[int] | None) -> UsualPackets | None:
+    """The compiled twin of ``_decode_one`` for usual packets; None if there is none, or none for these ports."""
+    module = twin("packets")
+    if module is None or not (ports is None or isinstance(ports, (range, frozenset))):
+        return None
+    found: UsualPackets = module.UsualPackets(Message, USUAL_FORMS, ip_text, link_fields, ports, UDP_TUNNELS)
+    return found
 
 
 def _is_on(ports: Container[int], datagram: Datagram) -> bool:

@@ -107,7 +107,7 @@ class PcapSource:
                 self._count_skipped(reader.skipped)
                 if is_first and packets:
                     is_first = False
-                    if packets[0].ts_us < self._decoder.last_us and (messages := self._decoder.finish()):
+                    if packets[0][0] < self._decoder.last_us and (messages := self._decoder.finish()):
                         yield messages  # nothing goes on in a capture from before
                 yield self._decoder.decode(packets)
         finally:

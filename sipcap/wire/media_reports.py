@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
+from sipcap.compiled import twin
 from sipcap.errors import DecodeError
 from sipcap.wire.media import MediaMap
 from sipcap.wire.message import SIP_PAYLOAD, Message
@@ -14,6 +16,33 @@ from sipcap.wire.sdp import SDP
 
 RTCP_PAYLOAD: Final = 5
 """HEP protocol type of RTCP as JSON."""
+
+
+def relate(
+    messages: list[Message],
+    sip_payload: int,
+    sdp: bytes,
+    note: Callable[[bytes], None],
+    report: Callable[[Message], None],
+) -> None:
+    """Go through messages in their order.
+
+    Args:
+        messages: of any kind.
+        sip_payload: the type of SIP.
+        sdp: what stands in SIP with an SDP.
+        note: is given the payloads of these.
+        report: is given what is not SIP.
+    """
+    for message in messages:
+        if message.payload_type != sip_payload:
+            report(message)
+        elif sdp in message.payload:
+            note(message.payload)
+
+
+_module = twin("packets")
+_relate: Final[Callable[..., None]] = relate if _module is None else _module.relate
 
 
 class MediaReports:
@@ -52,11 +81,9 @@ class MediaReports:
 
     def relate(self, messages: list[Message]) -> None:
         """Learn from the SDP of SIP messages, and give each report the Call-ID of its call, if that is known."""
-        waiting = self._waiting
-        for message in messages:
-            if message.payload_type == SIP_PAYLOAD:
-                if SDP in message.payload:
-                    self.media.note(message.payload)
-            elif (report := waiting.get(id(message))) is not None:
-                message.correlation_id = self.media.call_of(message, report[1])
+        _relate(messages, SIP_PAYLOAD, SDP, self.media.note, self._find_call)
         self._waiting.clear()
+
+    def _find_call(self, message: Message) -> None:
+        if (report := self._waiting.get(id(message))) is not None:
+            message.correlation_id = self.media.call_of(message, report[1])

@@ -7,8 +7,10 @@ the link type); Kuznetzov's records, which tcpdump of some old Linux distributio
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
+from sipcap.compiled import twin
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_CAPTURED_BYTES
 from sipcap.wire.capture_frames import Frame, Interface, Pieces
@@ -27,6 +29,53 @@ _VERSION: Final = (2, 4)
 """Since 1998. Older files have the two lengths of a record the other way round, sometimes."""
 
 
+_HEAD: Final = {little: struct.Struct(f"{order}IIII").unpack_from for little, order in ((True, "<"), (False, ">"))}
+
+
+def cut_records(
+    data: bytes,
+    at: int,
+    room: int,
+    frames: list[Frame],
+    interface: Interface,
+    little: bool,  # the twin takes them by position
+    header_bytes: int,
+    units: int,
+    bound: int,
+) -> tuple[int, int]:
+    """Append the frames of all whole records to ``frames``, ``room`` at most: the hot loop.
+
+    Args:
+        data: holds records from ``at`` on.
+        at: where the first one begins.
+        room: how many to take.
+        frames: where they go.
+        interface: whose they are.
+        little: the byte order.
+        header_bytes: of a record's header, 16 at least.
+        units: of the time in a microsecond.
+        bound: bytes of a frame at most.
+
+    Returns:
+        Where the first record begins that was not taken, and how many bytes its frame has; 0 if its header is not
+        there, or was not looked at.
+    """
+    unpack, end, captured = _HEAD[little], len(data), 0
+    while room > 0 and at + header_bytes <= end:
+        seconds, fraction, captured, length = unpack(data, at)
+        begin = at + header_bytes
+        if begin + captured > end or captured > bound:
+            break
+        frames.append((seconds * 1_000_000 + fraction // units, data[begin : begin + captured], length, interface))
+        at, captured = begin + captured, 0
+        room -= 1
+    return at, captured
+
+
+_module = twin("frames")
+_cut: Final[Callable[..., tuple[int, int]]] = cut_records if _module is None else _module.cut_records
+
+
 class PcapRecords:
     """Cuts a pcap file into its frames.
 
@@ -40,7 +89,7 @@ class PcapRecords:
         self._units = 1
         self._header_bytes = 16
         self._bound = MAX_CAPTURED_BYTES
-        self._unpack = struct.Struct("<IIII").unpack_from
+        self._little = True
 
     @property
     def interfaces(self) -> list[Interface]:
@@ -61,22 +110,21 @@ class PcapRecords:
         if self._interface is None and not self._read_header():
             return []
         frames: list[Frame] = []
-        pieces, units, size, unpack = self._pieces, self._units, self._header_bytes, self._unpack
+        pieces, size = self._pieces, self._header_bytes
         interface = self._interface
         assert interface is not None
         while pieces.have(size):
-            data, at, end = pieces.data, pieces.at, len(pieces.data)
-            captured = 0
-            while at + size <= end and len(frames) < limit:
-                seconds, fraction, captured, length = unpack(data, at)
-                begin = at + size
-                if begin + captured > end or captured > self._bound:
-                    break
-                frames.append(
-                    (seconds * 1_000_000 + fraction // units, data[begin : begin + captured], length, interface)
-                )
-                at = begin + captured
-            pieces.at = at
+            pieces.at, captured = _cut(
+                pieces.data,
+                pieces.at,
+                limit - len(frames),
+                frames,
+                interface,
+                self._little,
+                size,
+                self._units,
+                self._bound,
+            )
             if len(frames) >= limit:
                 break
             if captured > self._bound and not frames:
@@ -95,7 +143,7 @@ class PcapRecords:
         if (major, minor) != _VERSION:
             raise DecodeError("version")
         self._units, self._header_bytes = _FORMS[magic]
-        self._unpack = struct.Struct(f"{order}IIII").unpack_from
+        self._little = order == "<"
         self._interface = Interface.of(network & _LINK_TYPE_BITS, snaplen)
         pieces.at += HEADER_BYTES
         return True

@@ -8,8 +8,10 @@ Source: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-02.html (blocks
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
+from sipcap.compiled import twin
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_BLOCK_BYTES, MAX_INTERFACES
 from sipcap.wire.capture_frames import Frame, Interface, Pieces
@@ -34,6 +36,57 @@ _PACKET_BYTES: Final = 28
 _OPTION_RESOLUTION: Final = 9
 _OPTION_OFFSET: Final = 14
 _DEFAULT_RESOLUTION: Final = 6
+
+
+_PACKET_HEADS: Final = {True: struct.Struct("<7I").unpack_from, False: struct.Struct(">7I").unpack_from}
+_NUMBERS: Final = {True: struct.Struct("<I").unpack_from, False: struct.Struct(">I").unpack_from}
+
+
+def cut_blocks(
+    data: bytes,
+    at: int,
+    room: int,
+    frames: list[Frame],
+    interfaces: list[Interface],
+    little: bool,  # the twin takes them by position
+) -> int:
+    """Append the frames of whole packet blocks to ``frames``, up to any other block: the hot loop.
+
+    Args:
+        data: holds blocks from ``at`` on.
+        at: where the first one begins.
+        room: how many to take at most.
+        frames: where they go.
+        interfaces: by their number.
+        little: the byte order.
+
+    Returns:
+        Where the first block begins that was not taken.
+    """
+    unpack, number_at, end, count = _PACKET_HEADS[little], _NUMBERS[little], len(data), len(interfaces)
+    while room > 0 and at + _PACKET_BYTES <= end:
+        kind, size, number, high, low, captured, length = unpack(data, at)
+        behind = at + size
+        if (
+            kind != _PACKET
+            or behind > end
+            or captured + 32 > size
+            or size & 3
+            or number >= count
+            or number_at(data, behind - 4)[0] != size
+        ):
+            break
+        interface = interfaces[number]
+        ts_us = (high << 32 | low) * interface.multiplier // interface.divisor + interface.offset_us
+        begin = at + _PACKET_BYTES
+        frames.append((ts_us, data[begin : begin + captured], length, interface))
+        at = behind
+        room -= 1
+    return at
+
+
+_module = twin("frames")
+_cut: Final[Callable[..., int]] = cut_blocks if _module is None else _module.cut_blocks
 
 
 class PcapngBlocks:
@@ -88,31 +141,11 @@ class PcapngBlocks:
         return frames
 
     def _take_packets(self, frames: list[Frame], limit: int) -> None:
-        """Take all packets that are in memory, up to what is none or not as it should be: the hot loop."""
-        if self._skipped_size:
-            return
-        pieces, interfaces, unpack, number_at = self._pieces, self.interfaces, self._packet, self._number
-        data, at, end, count = pieces.data, pieces.at, len(pieces.data), len(interfaces)
-        room = limit - len(frames)
-        while room and at + _PACKET_BYTES <= end:
-            kind, size, number, high, low, captured, length = unpack(data, at)
-            behind = at + size
-            if (
-                kind != _PACKET
-                or behind > end
-                or captured + 32 > size
-                or size & 3
-                or number >= count
-                or number_at(data, behind - 4)[0] != size
-            ):
-                break
-            interface = interfaces[number]
-            ts_us = (high << 32 | low) * interface.multiplier // interface.divisor + interface.offset_us
-            begin = at + _PACKET_BYTES
-            frames.append((ts_us, data[begin : begin + captured], length, interface))
-            at = behind
-            room -= 1
-        pieces.at = at
+        """Take all packets that are in memory, up to what is none or not as it should be."""
+        if not self._skipped_size:
+            pieces = self._pieces
+            room = limit - len(frames)
+            pieces.at = _cut(pieces.data, pieces.at, room, frames, self.interfaces, self._order == "<")
 
     def _take_block(self, frames: list[Frame]) -> bool:
         """Take one block of any kind; returns False if more data is needed."""
