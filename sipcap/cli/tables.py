@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from sipcap.calls.suggest import nearest_tables
 from sipcap.cli.destination import Destination, destination_of
 from sipcap.cli.options import common_options
 from sipcap.cli.selection import (
@@ -142,7 +143,7 @@ def list_command(**options: Any) -> int:
     with _job(options) as job:
         pieces = job.pieces()
         job.show(map(listing, pieces))
-        return _found(pieces)
+        return _found(job, pieces)
 
 
 @command.command("plan")
@@ -163,7 +164,7 @@ def plan_command(**options: Any) -> int:
         job.show(step.as_dict() for step in forecast(pieces, steps, job.now_s, keep_s, max_bytes))
         growth = growth_per_day(pieces, job.now_s)
         job.show([summary(pieces, growth, job.now_s, keep_s, job.upkeep.room_bytes())])
-        return _found(pieces)
+        return _found(job, pieces)
 
 
 @command.command("create")
@@ -256,10 +257,12 @@ def _dotted(steps: Sequence[Step]) -> set[str]:
     return {f"{step.table}.{step.partition}" for step in steps}
 
 
-def _found(pieces: Sequence[Chosen]) -> int:
+def _found(job: _Job, pieces: Sequence[Chosen]) -> int:
     if pieces:
         return 0
-    _LOGGER.info("no table matches")
+    names = job.upkeep.names()
+    for pattern in job.patterns:
+        _LOGGER.info("no table matches %s%s", pattern.text, nearest_tables(pattern, names))
     return 1
 
 

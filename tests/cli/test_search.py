@@ -128,6 +128,28 @@ def test_search_in_a_missing_table_is_not_found(sipcap: RunSipcap) -> None:
     assert b"no table is called sip_capture_%Y" in done.stderr
 
 
+def test_search_in_a_missing_table_names_those_most_like_it(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """A few, the tables of days as one; those of others, and sipcap's own, are not told beside them."""
+    store(sipcap, b"".join(encode_records([at(day * DAY_US)]) for day in range(30)), "--table", "sip_capture_%Y%m%d")
+    said = sipcap("search").stderr
+    assert b"no table is called sip_capture; there is sip_capture_20" in said
+    assert b" (and 29 more of its kind)\n" in said
+    with sqlite3.connect(tmp_path / "sipcap.db") as database:
+        for number in range(26):
+            database.execute(f"CREATE TABLE {chr(ord('a') + number) * 3} (x)")
+    database.close()
+    assert b"sip_captrue_%Y%m; there is sip_capture_20" in sipcap("search", "--table", "sip_captrue_%Y%m").stderr
+    far = sipcap("tables", "list", "--table", "0815").stderr
+    assert far.count(b"\n") == 1
+    assert far.endswith(b"no table matches 0815; there is none like it: aaa, bbb, ccc, ddd, eee and 22 more\n")
+    assert sipcap("search", "--db-url", "sqlite:///new.db").returncode == 3
+    sqlite3.connect(tmp_path / "empty.db").close()
+    assert (
+        b"no table is called sip_capture; there is no table at all"
+        in sipcap("search", "--db-url", "sqlite:///empty.db").stderr
+    )
+
+
 def test_search_database_by_variable_and_file(sipcap: RunSipcap, tmp_path: Path) -> None:
     """SIPCAP_DB_URL for all commands, SIPCAP_SEARCH_DB_URL for this one, @FILE for a secret."""
     store(sipcap, encode_records([at(0)]), "--db-url", "sqlite:///a.db")
