@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -20,9 +21,19 @@ _PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _PICTURES |= dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
 
 
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)\S*(?=@)|\b((?:password|passwd|pwd)=)[^&;\s]*", re.IGNORECASE)
+
+
 def escape_controls(text: str) -> str:
     """Make captured text harmless for a terminal; the result is one line."""
     return text.translate(_PICTURES)
+
+
+def hide_passwords(text: str) -> str:
+    """Hide the passwords of URLs, up to the last @ of the word: an @ in one should be escaped, but is shown no less."""
+    if "://" not in text:
+        return text
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}(hidden)", text)
 
 
 def wants_color(choice: str, stream: TextIO) -> bool:
@@ -47,7 +58,7 @@ class _TextFormatter(logging.Formatter):
         self._color = color
 
     def format(self, record: logging.LogRecord) -> str:
-        text = escape_controls(record.getMessage())
+        text = escape_controls(hide_passwords(record.getMessage()))
         if _level(record) < logging.WARNING:
             return f"sipcap: {text}"
         word = record.levelname.lower()
@@ -61,7 +72,7 @@ class _JsonFormatter(logging.Formatter):
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": logging.getLevelName(_level(record)).lower(),
-            "message": record.getMessage(),
+            "message": hide_passwords(record.getMessage()),
         }
         line.update(getattr(record, "fields", {}))
         return json.dumps(line, ensure_ascii=False)
