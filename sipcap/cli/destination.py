@@ -181,7 +181,18 @@ def destination_of(options: dict[str, Any]) -> Destination:
         "--db-url" if url or not (file or options.get("capture_mode")) else _source(mode),
         file.modes if file and names_count else None,
         is_delayed=options.get("insert_mode") == "delayed",
+        columns=file.columns if file else {},
     )
+
+
+def database_of(options: dict[str, Any]) -> Destination:
+    """The database that ``--db-url``, ``--config`` and ``--capture-mode`` name, and what the mode says of its tables.
+
+    Raises:
+        CannotStart: the configuration is wrong, or has no such mode.
+    """
+    nothing: dict[str, Any] = {"tables": (), "schema": None, "report_table": None, "mt_mode": None, "hash_source": None}
+    return destination_of({**options, **nothing, "create": True})
 
 
 def _given(options: dict[str, Any], name: str) -> Any:

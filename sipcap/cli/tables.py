@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from sipcap.calls.suggest import nearest_tables
-from sipcap.cli.destination import Destination, destination_of
+from sipcap.cli.destination import Destination, database_of
 from sipcap.cli.options import common_options
 from sipcap.cli.selection import (
     DURATION,
@@ -95,14 +95,11 @@ def _job(options: dict[str, Any], *, create: bool = False) -> Iterator[_Job]:
     stop = Stop()
     stop.install()
     patterns = patterns_of(options["tables"]) if options["tables"] else ()
-    destination = destination_of({
-        **options, "tables": (), "schema": None, "report_table": None, "mt_mode": None, "hash_source": None,
-        "create": True,
-    })  # fmt: skip
+    destination = database_of(options)
     patterns = patterns or patterns_of(_usual_tables(options, destination))
     if any(pattern.matches(LEDGER) for pattern in patterns):
         raise click.BadParameter(f"{LEDGER} is not a table of messages", param_hint="--table")
-    upkeep = open_upkeep(destination.mode.db_url, create=create)
+    upkeep = open_upkeep(destination.mode.db_url, create=create, columns=destination.columns)
     try:
         yield _Job(upkeep, patterns, stop, int(time.time()), printer(options["output_format"]))
     except SinkError as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sipcap.config.ini import IniFile, Section, Value, read_ini
-from sipcap.config.keys import CAPTURE_MODE, MAIN, check_keys
-from sipcap.config.settings import Override
+from sipcap.config.keys import CAPTURE_MODE, COLUMN_KEYS, MAIN, MAIN_KEYS, check_keys
+from sipcap.config.settings import Override, read_value
 from sipcap.config.values import secret
 from sipcap.errors import CannotStart
 from sipcap.modes import DEFAULT_MODE, MODE_KEYS, BadMode, CaptureMode, make_mode, nearest, parse_mode, unknown_mode
@@ -24,11 +24,13 @@ class ModesFile:
         path: of the file, for messages.
         modes: all capture modes by name; ``default`` is always there.
         schema: of the tables; None = the file does not say.
+        columns: the database's name of each column that has another one there.
     """
 
     path: str
     modes: dict[str, CaptureMode]
     schema: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def mode(self, name: str) -> CaptureMode:
         """The mode of this name; it is case-sensitive, as in the module.
@@ -52,12 +54,14 @@ def read_modes(path: Path) -> ModesFile:
         CannotStart: with file and line.
     """
     ini = check_keys(read_ini(path))
+    main = next(ini.of_kind(MAIN), Section(MAIN, 0))
     modes = modes_of(ini)
     schema = None
     with ini.gathering():
-        schema = _schema(ini, next(ini.of_kind(MAIN), Section(MAIN, 0)))
+        schema = _schema(ini, main)
+    columns = _columns(ini, main)
     ini.finish()
-    return ModesFile(ini.path, modes, schema)
+    return ModesFile(ini.path, modes, schema, columns)
 
 
 def modes_of(ini: IniFile, overrides: Mapping[str, Override] | None = None) -> dict[str, CaptureMode]:
@@ -129,6 +133,17 @@ def _mode(ini: IniFile, section: Section, name: str, overrides: Mapping[str, Ove
                 return CaptureMode(name)
             del values[error.key]
             values.setdefault("db_url", DEFAULT_URL)
+
+
+def _columns(ini: IniFile, main: Section) -> dict[str, str]:
+    found = {}
+    for key, column in COLUMN_KEYS.items():
+        if key in main.values:
+            with ini.gathering():
+                name = read_value(ini, main, key, MAIN_KEYS[key]).value
+                if name != column:
+                    found[column] = name
+    return found
 
 
 def _schema(ini: IniFile, main: Section) -> str | None:

@@ -10,8 +10,7 @@ from sipcap.config.capture_modes import modes_of
 from sipcap.config.ini import IniFile, Section, read_ini
 from sipcap.config.keys import COLUMN_KEYS, MAIN, MAIN_KEYS, ROUTE, check_keys, url_text
 from sipcap.config.listeners import Overrides, listeners_of
-from sipcap.config.settings import DEFAULT, Entry, Listener, Override, Settings
-from sipcap.config.values import Key
+from sipcap.config.settings import DEFAULT, Entry, Listener, Override, Settings, read_value
 from sipcap.modes import DEFAULT_MODE, MODE_KEYS, CaptureMode, unknown_mode
 from sipcap.routes import BadRoute, Route, make_route
 
@@ -67,15 +66,6 @@ def _main_values(ini: IniFile, main: Section, overrides: Overrides) -> dict[str,
         else:
             found[key] = Override(meaning.default, DEFAULT)
     return found
-
-
-def read_value(ini: IniFile, section: Section, key: str, meaning: Key) -> Override:
-    """Read one value of a file; raises CannotStart with its place."""
-    value = section.values[key]
-    try:
-        return Override(meaning.read(value.text), f"{ini.path}:{value.line}")
-    except ValueError as error:
-        raise ini.error(value.line, f"[{section.name}] {key} {error}") from None
 
 
 def _route(ini: IniFile, section: Section, modes: Mapping[str, CaptureMode]) -> Route:
