@@ -14,6 +14,7 @@ from sipcap.cli.options import SecretType, options_bundle
 from sipcap.config.capture_modes import ModesFile, read_modes
 from sipcap.errors import CannotStart
 from sipcap.modes import DEFAULT_MODE, BadMode, CaptureMode, parse_mode
+from sipcap.routes import Routes
 from sipcap.routing import HASH_SOURCES, MT_MODES, Router, split_patterns
 from sipcap.schemas import DEFAULT_TABLE, HOMER7, SCHEMAS, SIPCAPTURE
 from sipcap.sinks.base import Sink
@@ -104,6 +105,7 @@ class Destination:
         budget: of new tables; None = any number.
         is_delayed: insert mode ``delayed``; see ``open_sink``.
         columns: the names that columns have in the tables, by the module's; see ``open_sink``.
+        routes: which records go to another mode or table; None = none does.
     """
 
     mode: CaptureMode
@@ -115,6 +117,7 @@ class Destination:
     budget: Budget | None = None
     is_delayed: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
+    routes: Routes | None = None
 
     def router(self) -> Router:
         """Choose tables as the mode does."""
@@ -145,7 +148,7 @@ class Destination:
         mode = self.others[name]
         if self.schema == HOMER7:
             mode = replace(mode, tables=())
-        return replace(self, mode=mode, source=_source(mode), others=None)
+        return replace(self, mode=mode, source=_source(mode), others=None, routes=None)
 
 
 def destination_of(options: dict[str, Any]) -> Destination:
@@ -182,6 +185,7 @@ def destination_of(options: dict[str, Any]) -> Destination:
         file.modes if file and names_count else None,
         is_delayed=options.get("insert_mode") == "delayed",
         columns=file.columns if file else {},
+        routes=Routes(file.routes) if file and names_count and not tables else None,
     )
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from sipcap.config.ini import IniFile, Section, Value, read_ini
 from sipcap.config.keys import CAPTURE_MODE, COLUMN_KEYS, MAIN, MAIN_KEYS, check_keys
+from sipcap.config.route_sections import routes_of
 from sipcap.config.settings import Override, read_value
 from sipcap.config.values import secret
 from sipcap.errors import CannotStart
 from sipcap.modes import DEFAULT_MODE, MODE_KEYS, BadMode, CaptureMode, make_mode, nearest, parse_mode, unknown_mode
+from sipcap.routes import Route
 from sipcap.schemas import SCHEMAS
 from sipcap.sinks.url import DEFAULT_URL
 
@@ -25,12 +27,14 @@ class ModesFile:
         modes: all capture modes by name; ``default`` is always there.
         schema: of the tables; None = the file does not say.
         columns: the database's name of each column that has another one there.
+        routes: which records go to which of the modes.
     """
 
     path: str
     modes: dict[str, CaptureMode]
     schema: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
 
     def mode(self, name: str) -> CaptureMode:
         """The mode of this name; it is case-sensitive, as in the module.
@@ -44,11 +48,11 @@ class ModesFile:
 
 
 def read_modes(path: Path) -> ModesFile:
-    """Read the capture modes of a file.
+    """Read what a file says about storing.
 
-    They are ``[capture_mode:NAME]``, the lines of the key ``capture_mode`` in the module's notation, and the default
-    mode, made of the keys of ``[sipcap]``. What is not about them is not looked at, but unknown sections and keys are
-    errors.
+    Capture modes are ``[capture_mode:NAME]``, the lines of the key ``capture_mode`` in the module's notation, and the
+    default mode, made of the keys of ``[sipcap]``. What is not about storing is not looked at, but unknown sections and
+    keys are errors.
 
     Raises:
         CannotStart: with file and line.
@@ -60,8 +64,9 @@ def read_modes(path: Path) -> ModesFile:
     with ini.gathering():
         schema = _schema(ini, main)
     columns = _columns(ini, main)
+    routes = routes_of(ini, modes)
     ini.finish()
-    return ModesFile(ini.path, modes, schema, columns)
+    return ModesFile(ini.path, modes, schema, columns, routes)
 
 
 def modes_of(ini: IniFile, overrides: Mapping[str, Override] | None = None) -> dict[str, CaptureMode]:

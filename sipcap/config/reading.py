@@ -10,9 +10,9 @@ from sipcap.config.capture_modes import modes_of
 from sipcap.config.ini import IniFile, Section, read_ini
 from sipcap.config.keys import COLUMN_KEYS, MAIN, MAIN_KEYS, ROUTE, check_keys, url_text
 from sipcap.config.listeners import Overrides, listeners_of
+from sipcap.config.route_sections import routes_of
 from sipcap.config.settings import DEFAULT, Entry, Listener, Override, Settings, read_value
-from sipcap.modes import DEFAULT_MODE, MODE_KEYS, CaptureMode, unknown_mode
-from sipcap.routes import BadRoute, Route, make_route
+from sipcap.modes import MODE_KEYS, CaptureMode
 
 _ELSEWHERE: Final = frozenset({
     *MODE_KEYS, *COLUMN_KEYS, "capture_mode", "hep_capture_on", "raw_ipip_capture_on", "raw_moni_capture_on",
@@ -43,7 +43,7 @@ def read_settings(
         found["capture_on"] = Override(value=True, origin=DEFAULT)
     modes = modes_of(ini, {key: found[key] for key in MODE_KEYS if key in (overrides or {})})
     listeners = listeners_of(ini, found, listening or {})
-    routes = tuple(_route(ini, section, modes) for section in ini.of_kind(ROUTE))
+    routes = routes_of(ini, modes)
     ini.finish()
     columns = {column: found[key].value for key, column in COLUMN_KEYS.items() if found[key].value != column}
     entries = _main_entries(found) + _mode_entries(ini, modes) + _listener_entries(listeners) + _route_entries(ini)
@@ -66,26 +66,6 @@ def _main_values(ini: IniFile, main: Section, overrides: Overrides) -> dict[str,
         else:
             found[key] = Override(meaning.default, DEFAULT)
     return found
-
-
-def _route(ini: IniFile, section: Section, modes: Mapping[str, CaptureMode]) -> Route:
-    """The route of a section; what is wrong in it is left out."""
-    values = {key: value.text for key, value in section.values.items()}
-    if section.name in ini.unclear:
-        values.setdefault("capture_mode", DEFAULT_MODE)
-    mode = section.values.get("capture_mode")
-    if mode is not None and mode.text and mode.text not in modes:
-        ini.keep(ini.error(mode.line, f"[{section.name}] capture_mode: {unknown_mode(mode.text, modes)}"))
-    while True:
-        try:
-            return make_route(section.label, values)
-        except BadRoute as error:
-            line = section.values[error.key].line if error.key in section.values else section.line
-            ini.keep(ini.error(line, f"[{section.name}] {error}"))
-            if error.key not in values:
-                return Route(name=section.label)
-            del values[error.key]
-            values.setdefault("capture_mode", DEFAULT_MODE)  # or it would lead nowhere, which it does not
 
 
 def _main_entries(found: Mapping[str, Override]) -> list[Entry]:
