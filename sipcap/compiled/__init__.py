@@ -12,6 +12,10 @@ ENABLED = os.environ.get("SIPCAP_COMPILED", "1") != "0"
 """Whether twins are wanted at all. Nothing else decides it: whoever has a twin asks for it here, as he is imported."""
 
 
+TWINS = ("addresses", "frames", "hep3", "packets", "ring", "sip")
+"""All modules that can be compiled."""
+
+
 def twin(name: str) -> ModuleType | None:
     """The compiled module of this name in this folder; None if it is not wanted, or not there."""
     if not ENABLED:

@@ -7,12 +7,12 @@ Captured bytes are looked at through text.pxd alone, which keeps within them. Li
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from libc.stdint cimport uint32_t
 
+from sipcap.compiled.addresses cimport Addresses
 from sipcap.compiled.text cimport Text, byte_at, copy_of, equals, find, find_text, number_at, part, text_of
 
 cdef enum:
     MAX_START_LINE = 2048
     HEADERS = 28  # of IPv4 and UDP
-    ADDRESSES = 4096  # kept as text; a power of 2
     FORMS = 256  # headers of frames of which the fields are kept; a power of 2
 
 cdef long long _MAX_TS_US = 4294967296000000  # 2106, as in the reference
@@ -40,24 +40,23 @@ cdef class UsualPackets:
         tunnels: ports with tunnels behind them, which are the reference's.
     """
 
-    cdef object _message_type, _ip_text, _link_fields, _link
+    cdef object _message_type, _link_fields, _link
     cdef dict _forms
     cdef bytes _on, _tunnels
     cdef Py_ssize_t _type_at, _ip_at
-    cdef list _texts, _headers, _fields, _links
-    cdef uint32_t[ADDRESSES] _numbers
+    cdef Addresses _addresses
+    cdef list _headers, _fields, _links
     cdef int[FORMS] _tos
     cdef readonly Py_ssize_t taken
     """Packets that needed no reference, for tests."""
 
     def __init__(self, message_type, dict forms not None, ip_text, link_fields, ports, tunnels):
         self._message_type, self._forms = message_type, forms
-        self._ip_text, self._link_fields = ip_text, link_fields
+        self._addresses, self._link_fields = Addresses(ip_text), link_fields
         self._on = None if ports is None else _table(ports)
         self._tunnels = _table(tunnels)
         self._link = None
         self._type_at = self._ip_at = -1
-        self._texts = [None] * ADDRESSES
         self._headers, self._fields, self._links = [None] * FORMS, [None] * FORMS, [None] * FORMS
         self.taken = 0
 
@@ -124,9 +123,9 @@ cdef class UsualPackets:
                 self._message_type(
                     copy_of(payload, 0, payload.size),
                     ts_us,
-                    self._address(text, at + 12),
+                    self._addresses.text_at(text, at + 12),
                     source_port,
-                    self._address(text, at + 16),
+                    self._addresses.text_at(text, at + 16),
                     destination_port,
                     17,
                     2,
@@ -180,17 +179,6 @@ cdef class UsualPackets:
         ):
             return OTHER
         return UNKNOWN
-
-    cdef object _address(self, Text text, Py_ssize_t at):
-        """An IPv4 address as text."""
-        cdef uint32_t number = <uint32_t> number_at(text, at, 4, False)
-        cdef uint32_t place = (number * <uint32_t> 2654435761) >> 20
-        found = self._texts[place]
-        if found is None or self._numbers[place] != number:
-            found = self._ip_text(copy_of(text, at, at + 4))
-            self._numbers[place] = number
-            self._texts[place] = found
-        return found
 
     cdef dict _extra(self, Text text, Py_ssize_t at, int tos, object link):
         """What the header before the IP packet says; whoever keeps it makes a copy."""

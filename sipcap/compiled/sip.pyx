@@ -11,7 +11,7 @@ from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_AsUTF8AndSize, PyUnicode_New
 from libc.string cimport memchr, memcpy, memset
 
-from sipcap.compiled.addresses cimport Address, Span, bracketed, port_number, tagged, user_host
+from sipcap.compiled.sip_addresses cimport Address, Span, bracketed, port_number, tagged, user_host
 from sipcap.compiled.header_names cimport Names, add_name, slot_of
 from sipcap.compiled.json_text cimport Buffer, put, put_number, put_text, release
 from sipcap.compiled.text cimport Text, byte_at, equals, find, text_of

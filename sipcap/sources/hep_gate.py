@@ -9,6 +9,7 @@ from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_CLOCK_AHEAD_S, MIN_LIVE_TS_US
 from sipcap.wire.hep import attach_frames, decode_datagram
+from sipcap.wire.hep3 import USUAL
 from sipcap.wire.message import Message
 
 
@@ -30,9 +31,9 @@ class HepGate:
         messages: list[Message] = []
         now_us = time.time_ns() // 1_000
         errors = 0
-        size = 0
-        for data in datagrams:
-            size += len(data)
+
+        def decode_one(data: bytes) -> None:
+            nonlocal errors
             first = len(messages)
             try:
                 decode_datagram(data, messages, now_us)
@@ -44,7 +45,13 @@ class HepGate:
                 messages[first].frame = data
             else:
                 attach_frames(data, messages[first:])
-        stats.bytes += size
+
+        if USUAL is not None:
+            stats.bytes += USUAL.decode(datagrams, messages, decode_one)
+        else:
+            for data in datagrams:
+                decode_one(data)
+            stats.bytes += sum(map(len, datagrams))
         stats.datagrams += len(datagrams)
         stats.received += len(messages) + errors
         if self._auth_key is not None:

@@ -55,7 +55,7 @@ class IpipPort:
         try:
             for _ in range(limit):
                 data, ancillary, _, _ = receive(MAX_DATAGRAM_BYTES, _ROOM)
-                packets.append(Packet(_time_of(ancillary), data, _RAW_IP))
+                packets.append((_time_of(ancillary), data, _RAW_IP))
         except (BlockingIOError, ConnectionError):
             pass  # nothing more; or an ICMP error that some earlier packet of somebody caused
         return packets

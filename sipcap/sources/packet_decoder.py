@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 
-from sipcap.compiled import twin
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.sources.passed_over import TcpCounts
-from sipcap.wire.address import ip_text
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
 from sipcap.wire.hep import attach_frames, decode_datagram, looks_like_hep
 from sipcap.wire.ip import PROTOCOL_REASONS, SCTP, TCP, UDP, UDP_LITE
-from sipcap.wire.link import USUAL_FORMS, LinkType, link_fields
+from sipcap.wire.link import LinkType, link_fields
 from sipcap.wire.media_reports import MediaReports
 from sipcap.wire.message import Message
-from sipcap.wire.packet import Carried, Datagram, decode_udp, decode_usual, message_of
+from sipcap.wire.packet import Carried, Datagram, decode_udp, decode_usual, message_of, usual_packets
 from sipcap.wire.rtcp import looks_like_rtcp
 from sipcap.wire.sctp import SctpMessages
 from sipcap.wire.stream_messages import StreamMessages
 from sipcap.wire.tcp import Segment, decode_tcp, decode_usual_segment
 from sipcap.wire.tunnels import UDP_TUNNELS, udp_tunnel
 from sipcap.wire.unwrap import Unwrapper, beginnings
-
-if TYPE_CHECKING:
-    from sipcap.compiled.packets import UsualPackets
 
 _HEP_BEGINS: Final = b"HE\1\2"
 """First bytes of what can be HEP; also "in" for no bytes at all, which is none."""
@@ -38,12 +33,11 @@ _MAX_TS_US: Final = (1 << 32) * 1_000_000
 """2106: what 32 bits of seconds hold, in pcap as in HEP."""
 
 
-class Packet(NamedTuple):
-    """One captured frame: its time in microseconds since 1970 UTC, its bytes, and how it begins."""
+Packet = tuple[int, bytes, LinkType]
+"""One captured frame: its time in microseconds since 1970 UTC, its bytes, and how it begins.
 
-    ts_us: int
-    data: bytes
-    link: LinkType
+A plain tuple: to make an object of a class takes three times as long.
+"""
 
 
 class PacketDecoder:
@@ -73,12 +67,12 @@ class PacketDecoder:
         self.last_us = 0
         """The time of the last packet, microseconds since 1970; 0 = there was none."""
         self._messages: list[Message] = []
-        self._usual = _usual_packets(ports)
+        self._usual = usual_packets(ports, UDP_TUNNELS)
         self.packet_times: list[int] = []
         """When the packets of the last batch's messages were captured, microseconds since 1970, one each."""
 
-    def decode(self, packets: Sequence[tuple[int, bytes, LinkType]]) -> list[Message]:
-        """Make messages of packets (plain tuples are made in a third of the time of a Packet): the hot loop."""
+    def decode(self, packets: Sequence[Packet]) -> list[Message]:
+        """Make messages of packets: the hot loop."""
         messages = self._messages
         times: list[int] = []
         if self._usual is not None:
@@ -297,15 +291,6 @@ class PacketDecoder:
             else:
                 stats.received += 1
                 stats.filtered["ports"] += 1
-
-
-def _usual_packets(ports: Container[int] | None) -> UsualPackets | None:
-    """The compiled twin of ``_decode_one`` for usual packets; None if there is none, or none for these ports."""
-    module = twin("packets")
-    if module is None or not (ports is None or isinstance(ports, (range, frozenset))):
-        return None
-    found: UsualPackets = module.UsualPackets(Message, USUAL_FORMS, ip_text, link_fields, ports, UDP_TUNNELS)
-    return found
 
 
 def _is_on(ports: Container[int], datagram: Datagram) -> bool:

@@ -13,15 +13,18 @@ import mmap
 import select
 import socket
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Final
 
+from sipcap.compiled import twin
 from sipcap.errors import CannotStart
 from sipcap.limits import RING_BLOCK_BYTES, RING_BLOCK_MS
 from sipcap.sources.interfaces import Interface, no_permission
 from sipcap.sources.kernel_filter import NOTHING, Instruction, attach
 from sipcap.sources.packet_decoder import Packet
 from sipcap.wire.layer2 import IP4, IP6
+from sipcap.wire.link import LinkType
 
 _SOL_PACKET: Final = 263
 _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _FANOUT = 1, 5, 6, 10, 18
@@ -53,7 +56,65 @@ _COOKED: Final = struct.Struct(">HHH8s2s")
 _FRAME_BYTES: Final = 2_048
 """A unit of the ring's size only: packets of a block stand behind each other."""
 
+_RING: Final = twin("ring")
+_LITTLE: Final = sys.byteorder == "little"
+
 FEWEST_BLOCKS: Final = 16
+
+
+def framed(memory: mmap.mmap, begin: int, link: LinkType) -> list[Packet]:
+    """Packets with their Ethernet headers: the hot loop. A tag that the kernel took off is put back.
+
+    Args:
+        memory: the ring.
+        begin: where a block begins that is ours.
+        link: of the packets.
+    """
+    header_of = _HEADER.unpack_from
+    packets = []
+    count, first = _COUNT_AND_FIRST.unpack_from(memory, begin + _BLOCK_PACKETS)
+    at = begin + first
+    for _ in range(count):
+        step, seconds, nanoseconds, kept, _, status, offset, _, tag, tag_type = header_of(memory, at)
+        data = memory[at + offset : at + offset + kept]
+        if status & _VLAN_VALID:
+            data = data[:12] + _TAG.pack(tag_type if status & _VLAN_TYPE_VALID else _VLAN, tag) + data[12:]
+        packets.append((seconds * 1_000_000 + nanoseconds // 1_000, data, link))
+        at += step
+    return packets
+
+
+def cooked(memory: mmap.mmap, begin: int, link: LinkType, with_header: bool) -> list[Packet]:
+    """Packets without link header, or with the one of Linux cooked captures; see ``framed``."""
+    packets = []
+    count, first = _COUNT_AND_FIRST.unpack_from(memory, begin + _BLOCK_PACKETS)
+    at = begin + first
+    for _ in range(count):
+        step, seconds, nanoseconds, kept, _, status, offset, _, tag, tag_type = _HEADER.unpack_from(memory, at)
+        data = memory[at + offset : at + offset + kept]
+        if with_header:
+            protocol, hardware, kind, length, address = _SENDER.unpack_from(memory, at + _SENDER_OFFSET)
+            if data[2:4] == protocol and _begins_with_tag(protocol, data):
+                protocol = _VLAN.to_bytes(2, "big")
+            if status & _VLAN_VALID:
+                data = tag.to_bytes(2, "big") + protocol + data
+                protocol = (tag_type if status & _VLAN_TYPE_VALID else _VLAN).to_bytes(2, "big")
+            data = _COOKED.pack(kind, hardware, length, address, protocol) + data
+        packets.append((seconds * 1_000_000 + nanoseconds // 1_000, data, link))
+        at += step
+    return packets
+
+
+def _framed(memory: mmap.mmap, begin: int, link: LinkType) -> list[Packet]:
+    found: list[Packet] | None = None if _RING is None else _RING.framed(memory, begin, link, _LITTLE)
+    return framed(memory, begin, link) if found is None else found
+
+
+def _cooked(memory: mmap.mmap, begin: int, link: LinkType, with_header: bool) -> list[Packet]:
+    found: list[Packet] | None = None
+    if _RING is not None:
+        found = _RING.cooked(memory, begin, link, _LITTLE, with_header)
+    return cooked(memory, begin, link, with_header) if found is None else found
 
 
 class PacketRing:
@@ -161,7 +222,10 @@ class PacketRing:
         begin = self._next * RING_BLOCK_BYTES
         if not _NUMBER.unpack_from(memory, begin + _BLOCK_STATUS)[0] & _OURS:
             return []
-        packets = self._cooked(begin) if self._interface.is_cooked else self._framed(begin)
+        if self._interface.is_cooked:
+            packets = _cooked(memory, begin, self._link, self._interface.has_header)
+        else:
+            packets = _framed(memory, begin, self._link)
         memory[begin + _BLOCK_STATUS : begin + _BLOCK_STATUS + 4] = _KERNELS
         self._next = (self._next + 1) % self._blocks
         return packets
@@ -176,44 +240,6 @@ class PacketRing:
                 if found < 0 or number < first:
                     found, first = block, number
         return found
-
-    def _framed(self, begin: int) -> list[Packet]:
-        """Packets with their Ethernet headers: the hot loop. A tag that the kernel took off is put back."""
-        memory, link = self._memory, self._link
-        header_of = _HEADER.unpack_from
-        packets = []
-        count, first = _COUNT_AND_FIRST.unpack_from(memory, begin + _BLOCK_PACKETS)
-        at = begin + first
-        for _ in range(count):
-            step, seconds, nanoseconds, kept, _, status, offset, _, tag, tag_type = header_of(memory, at)
-            data = memory[at + offset : at + offset + kept]
-            if status & _VLAN_VALID:
-                data = data[:12] + _TAG.pack(tag_type if status & _VLAN_TYPE_VALID else _VLAN, tag) + data[12:]
-            packets.append(Packet(seconds * 1_000_000 + nanoseconds // 1_000, data, link))
-            at += step
-        return packets
-
-    def _cooked(self, begin: int) -> list[Packet]:
-        """Packets without link header, or with the one of Linux cooked captures."""
-        memory, link = self._memory, self._link
-        with_header = self._interface.has_header
-        packets = []
-        count, first = _COUNT_AND_FIRST.unpack_from(memory, begin + _BLOCK_PACKETS)
-        at = begin + first
-        for _ in range(count):
-            step, seconds, nanoseconds, kept, _, status, offset, _, tag, tag_type = _HEADER.unpack_from(memory, at)
-            data = memory[at + offset : at + offset + kept]
-            if with_header:
-                protocol, hardware, kind, length, address = _SENDER.unpack_from(memory, at + _SENDER_OFFSET)
-                if data[2:4] == protocol and _begins_with_tag(protocol, data):
-                    protocol = _VLAN.to_bytes(2, "big")
-                if status & _VLAN_VALID:
-                    data = tag.to_bytes(2, "big") + protocol + data
-                    protocol = (tag_type if status & _VLAN_TYPE_VALID else _VLAN).to_bytes(2, "big")
-                data = _COOKED.pack(kind, hardware, length, address, protocol) + data
-            packets.append(Packet(seconds * 1_000_000 + nanoseconds // 1_000, data, link))
-            at += step
-        return packets
 
     def waiting(self) -> int:
         """Packets in the blocks that are ours."""

@@ -15,9 +15,9 @@ from sipcap.compiled import twin
 from sipcap.errors import CannotStart, DecodeError, InputError
 from sipcap.limits import FLUSH_INTERVAL_S
 from sipcap.sources.capture_bytes import CaptureBytes, is_pipe
+from sipcap.sources.packet_decoder import Packet
 from sipcap.wire.capture_framer import CaptureFramer
 from sipcap.wire.capture_frames import Frame
-from sipcap.wire.link import LinkType
 
 if TYPE_CHECKING:
     from sipcap.sources.pcap_filter import FrameFilter
@@ -41,10 +41,6 @@ _TROUBLES: Final = {
     "options": "options that do not fit their block",
 }
 """What the reasons of the framer mean."""
-
-
-Packet = tuple[int, bytes, LinkType]
-"""A captured frame as ``PacketDecoder`` takes it. A plain tuple: making a class of it takes three times as long."""
 
 
 def packets_of(frames: list[Frame]) -> list[Packet]:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from sipcap.compiled import twin
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_INFLATED_BYTES, MAX_VENDOR_CHUNKS
 from sipcap.wire import hep_chunks as c
 from sipcap.wire.address import ip_text, mac_text
 from sipcap.wire.message import Message
+
+if TYPE_CHECKING:
+    from sipcap.compiled.hep3 import UsualFrames
 
 HEADER_BYTES: Final = 6
 _CHUNK = struct.Struct(">IH")  # vendor and type in one number, length
@@ -45,11 +49,25 @@ def decode_hep3(data: bytes, offset: int = 0) -> tuple[Message, int]:
     if not HEADER_BYTES <= total <= available:
         raise DecodeError("length")
     end = offset + total
-    message = _decode_usual_head(data, offset, end)
+    message = None if USUAL is None else USUAL.head(data, offset, end)
+    if message is None:
+        message = _decode_usual_head(data, offset, end)
     if message is None:
         message = Message(b"", hep_version=3)
         _decode_chunks(data, offset + HEADER_BYTES, end, message)
     return message, end
+
+
+def _usual_frames() -> UsualFrames | None:
+    """The compiled twin of ``_decode_usual_head``, if there is one."""
+    module = twin("hep3")
+    if module is None:
+        return None
+    found: UsualFrames = module.UsualFrames(Message, ip_text, c.MAGICS, c.EXTRA_FIELDS, c.MIN_SIZES)
+    return found
+
+
+USUAL: Final = _usual_frames()
 
 
 # Every agent seen (siptrace, heplify, sngrep, captagent, FreeSWITCH) begins with the same chunks 1 to 12.

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
+from collections.abc import Container, Iterable
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from sipcap.compiled import twin
 from sipcap.errors import DecodeError
 from sipcap.wire.address import ip_text
 from sipcap.wire.hep3 import AF_INET, AF_INET6
 from sipcap.wire.ip import UDP, UDP_LITE
-from sipcap.wire.link import LinkType, link_fields
+from sipcap.wire.link import USUAL_FORMS, LinkType, link_fields
 from sipcap.wire.message import Message
+
+if TYPE_CHECKING:
+    from sipcap.compiled.packets import UsualPackets
 
 _PORTS = struct.Struct(">HHH").unpack_from
 _UDP_HEADER: Final = 8
@@ -82,6 +87,23 @@ def decode_usual(data: bytes, offset: int) -> Datagram | None:
             payload = data[offset + 28 : end]
             return Datagram(payload, source, source_port, destination, destination_port, data[:offset], tos)
     return None
+
+
+def usual_packets(ports: Container[int] | None, tunnels: Iterable[int]) -> UsualPackets | None:
+    """Make the compiled twin of ``decode_usual`` and ``message_of``, with all that lies between them.
+
+    Args:
+        ports: those of SIP; None: SIP is told by its content.
+        tunnels: ports of UDP behind which are tunnels, which it leaves to the reference.
+
+    Returns:
+        None if nobody has compiled it, or if the ports can only be asked for.
+    """
+    module = twin("packets")
+    if module is None or not (ports is None or isinstance(ports, (range, frozenset))):
+        return None
+    found: UsualPackets = module.UsualPackets(Message, USUAL_FORMS, ip_text, link_fields, ports, tunnels)
+    return found
 
 
 def decode_udp(carried: Carried) -> Datagram:

@@ -8,16 +8,27 @@ from pathlib import Path
 import pytest
 
 from sipcap import ddl
+from sipcap.compiled import TWINS
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
+PYX = sorted((ROOT / "sipcap" / "compiled").glob("*.pyx"))
 
 
 def test_packages_are_all_listed() -> None:
     """A folder of sipcap that is not in pyproject.toml would be missing in the wheel."""
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "sipcap").rglob("__init__.py")}
     assert sorted(SETUPTOOLS["packages"]) == sorted({".".join(folder.parts) for folder in folders} | {"sipcap.sql"})
+
+
+def test_compiled_modules_are_all_listed() -> None:
+    """A twin that is not in pyproject.toml would not be compiled, and one that is not in TWINS not be looked for."""
+    sources = {f"sipcap.compiled.{path.stem}": [path.relative_to(ROOT).as_posix()] for path in PYX}
+    assert {each["name"]: each["sources"] for each in SETUPTOOLS["ext-modules"]} == sources
+    assert all(each["optional"] for each in SETUPTOOLS["ext-modules"])
+    assert sorted(TWINS) == sorted(path.stem for path in PYX)
+    assert set(SETUPTOOLS["package-data"]["sipcap.compiled"]) == {"*.pyx", "*.pxd", "*.pyi"}
 
 
 def test_data_files_cover_the_generated_folders() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sipcap.counters import Counters
 from sipcap.limits import FRAGMENT_TIMEOUT_US, MAX_FRAGMENTED_PACKETS, MAX_LAYERS
-from sipcap.sources.packet_decoder import Packet, PacketDecoder
+from sipcap.sources.packet_decoder import PacketDecoder
 from sipcap.wire.link import LINK_TYPES
 from sipcap.wire.message import Message
 from tests.support import packets as p
@@ -27,7 +27,7 @@ class Decoded:
         self.skipped: Counter[str] = Counter()
         decoder = PacketDecoder(self.stats, self.skipped, ports)
         kind = LINK_TYPES[link]
-        packets = [Packet(BASE_TS_US + 1_000 * number, frame, kind) for number, frame in enumerate(frames)]
+        packets = [(BASE_TS_US + 1_000 * number, frame, kind) for number, frame in enumerate(frames)]
         self.messages: list[Message] = decoder.decode(packets)
         assert len(decoder.packet_times) == len(self.messages)
         self.messages += decoder.finish()
@@ -214,9 +214,9 @@ def test_expire_ignores_a_time_that_cannot_be() -> None:
     decoder = PacketDecoder(stats, Counter())
     link = LINK_TYPES[p.ETHERNET]
     first, second = (p.ethernet(each) for each in p.fragments4(p.udp(sip()), [64]))
-    assert decoder.decode([Packet(BASE_TS_US, first, link)]) == []
-    assert decoder.decode([Packet(1 << 60, p.ethernet(b"", ether_type=0x806), link)]) == []
-    assert len(decoder.decode([Packet(BASE_TS_US, second, link)])) == 1
+    assert decoder.decode([(BASE_TS_US, first, link)]) == []
+    assert decoder.decode([(1 << 60, p.ethernet(b"", ether_type=0x806), link)]) == []
+    assert len(decoder.decode([(BASE_TS_US, second, link)])) == 1
 
 
 def test_fragments_of_what_is_no_message_are_no_loss() -> None:
@@ -267,10 +267,10 @@ def test_pieces_that_wait_too_long_are_given_up_while_packets_come() -> None:
     link = LINK_TYPES[p.ETHERNET]
     first, second = (p.ethernet(each) for each in p.fragments4(p.udp(sip()), [64]))
     late_us = BASE_TS_US + FRAGMENT_TIMEOUT_US + 1
-    assert decoder.decode([Packet(BASE_TS_US, first, link)]) == []
-    assert decoder.decode([Packet(late_us, p.ethernet(b"", ether_type=0x806), link)]) == []
+    assert decoder.decode([(BASE_TS_US, first, link)]) == []
+    assert decoder.decode([(late_us, p.ethernet(b"", ether_type=0x806), link)]) == []
     assert stats.rejected == {"fragment": 1}
-    assert decoder.decode([Packet(late_us, second, link)]) == []
+    assert decoder.decode([(late_us, second, link)]) == []
     assert decoder.expire(late_us) == []
     assert skipped == {"arp": 1}
     assert decoder.expire(late_us + FRAGMENT_TIMEOUT_US + 1) == []
@@ -283,8 +283,8 @@ def test_fragments_in_two_batches_are_one_message() -> None:
     decoder = PacketDecoder(Counters(), Counter())
     link = LINK_TYPES[p.ETHERNET]
     first, second = (p.ethernet(each) for each in p.fragments4(p.udp(sip()), [64]))
-    assert decoder.decode([Packet(BASE_TS_US, first, link)]) == []
-    (message,) = decoder.decode([Packet(BASE_TS_US + 5, second, link)])
+    assert decoder.decode([(BASE_TS_US, first, link)]) == []
+    (message,) = decoder.decode([(BASE_TS_US + 5, second, link)])
     assert (message.payload, message.ts_us) == (sip(), BASE_TS_US + 5)
     assert decoder.packet_times == [BASE_TS_US + 5]
 

@@ -10,7 +10,7 @@ import pytest
 
 from sipcap.counters import Counters
 from sipcap.errors import InputError
-from sipcap.sources.packet_decoder import Packet, PacketDecoder
+from sipcap.sources.packet_decoder import PacketDecoder
 from sipcap.sources.pcap import PcapOptions, PcapSource
 from sipcap.wire.hep_encode import encode_hep
 from sipcap.wire.link import LINK_TYPES
@@ -135,7 +135,7 @@ def test_decoder_gives_the_same_for_usual_and_unusual_frames() -> None:
             sequence = 1_000 + (0, 1, 31)[number]
             segment = tcp(payload, sequence=sequence, flags=flags, options=tcp_options)
             frame = p.ethernet(p.ip4(segment, 6, options=ip_options), vlans=vlans)
-            packets.append(Packet(FIRST_US + number, frame + b"\0" * 3, LINK_TYPES[1]))
+            packets.append((FIRST_US + number, frame + b"\0" * 3, LINK_TYPES[1]))
         messages = decoder.decode(packets)
         assert decoder.packet_times == [FIRST_US + 2] * 2
         assert all((each.extra or {}).get("vlan") == (vlans or (None,))[0] for each in messages)
@@ -148,7 +148,7 @@ def test_decoder_hands_out_what_waits_when_time_goes_on() -> None:
     """A live capture that has no packets says what time it is, and gets what waited."""
     decoder = PacketDecoder(Counters(), Counter())
     ((ts_us, frame),) = Talk().ask(A).frames()
-    assert decoder.decode([Packet(ts_us, frame, LINK_TYPES[1])]) == []
+    assert decoder.decode([(ts_us, frame, LINK_TYPES[1])]) == []
     (message,) = decoder.expire(ts_us + 200_000)
     assert (message.payload, message.ts_us, decoder.packet_times) == (A, ts_us, [ts_us + 200_000])
     assert decoder.finish() == []
