@@ -21,7 +21,8 @@ _PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _PICTURES |= dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
 
 
-_PASSWORD = re.compile(r"(://[^/\s:@]*:)\S*(?=@)|\b((?:password|passwd|pwd)=)[^&;\s]*", re.IGNORECASE)
+_WORD = re.compile(r"\S+")
+_PASSWORD = re.compile(r"\b((?:password|passwd|pwd)=)[^&;\s]*", re.IGNORECASE)
 
 
 def escape_controls(text: str) -> str:
@@ -33,7 +34,16 @@ def hide_passwords(text: str) -> str:
     """Hide the passwords of URLs, up to the last @ of the word: an @ in one should be escaped, but is shown no less."""
     if "://" not in text:
         return text
-    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}(hidden)", text)
+    return _PASSWORD.sub(r"\1(hidden)", _WORD.sub(lambda word: _without_password(word[0]), text))
+
+
+def _without_password(word: str) -> str:
+    # Not one regular expression: in a long word of hostile text, that would be looked for from each of its characters.
+    place, end = word.find("://"), word.rfind("@")
+    colon = word.find(":", place + 3, max(end, 0)) if place >= 0 else -1
+    if colon < 0 or "/" in word[place + 3 : colon]:
+        return word
+    return f"{word[: colon + 1]}(hidden){word[end:]}"
 
 
 def wants_color(choice: str, stream: TextIO) -> bool:

@@ -181,7 +181,8 @@ class Plan:
         try:
             return load_hook(self.settings.event_callback)
         except CannotStart as error:
-            raise type(error)(f"{self._origin('event_callback')}{error}") from None
+            place = self._origin("event_callback")
+            raise type(error)(f"{place}event_callback: {error}" if place else str(error)) from None
 
     def _topoh(self) -> CallIdMask | None:
         settings = self.settings
