@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from sipcap.activity import Seen
-from sipcap.compiled import twin
+from sipcap.compiled import twins
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_ALEG_HEADERS
 from sipcap.record import ENVELOPE_KEYS, SIP_COLUMNS, VERSION, Record, ReportRecord, SipRecord, date_text
@@ -38,7 +38,7 @@ _FIRST_RARE: Final = 1 + len(_USUAL)
 _FIRST_RTP: Final = _FIRST_RARE + len(_RARE)
 _RTP_SLOTS: Final = tuple(range(_FIRST_RTP, _FIRST_RTP + len(RTP_STAT_HEADERS)))
 _PROTO_OF_IP: Final = {17: 1, 6: 2, 22: 3, 132: 4}  # IANA number (22 stands for TLS) to the module's (spec 2.2)
-_twin: Final = twin("sip")
+_twin: Final = twins()
 _TYPE_OF_REPORT: Final = {5: 3, 32: 2, 99: 4, 100: 5}  # HEP type to the module's ``type`` (spec 2.5.1)
 
 

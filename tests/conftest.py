@@ -26,7 +26,9 @@ def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
 
     Compiled modules are kept: tests start sipcap often, and compiling it takes twice as long as all the rest of that.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SIPCAP_")}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith("SIPCAP_") or name == "SIPCAP_COMPILED"
+    }
     for name in ("NO_COLOR", "FORCE_COLOR", "XDG_RUNTIME_DIR", "STATE_DIRECTORY", "PYTHONDONTWRITEBYTECODE"):
         kept.pop(name, None)
     # A service that a test starts is steered from the test's folder, and not from a place that others share.

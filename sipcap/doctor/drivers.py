@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from sipcap.compiled import ENABLED, TWINS, twin
+from sipcap.compiled import ENABLED, twins
 from sipcap.doctor.finding import Finding, fine, wrong
 
 _MODULES = {
@@ -48,14 +48,11 @@ def check_module(name: str, package: str) -> Finding:
 
 def check_compiled() -> Finding:
     """Look whether the hot functions are compiled; without, all is the same but slower."""
-    missing = [name for name in TWINS if twin(name) is None]
-    if not missing:
+    if twins() is not None:
         return fine("compiled code is used")
     if not ENABLED:
         return fine("compiled code is switched off by SIPCAP_COMPILED=0: slower")
-    return fine(
-        f"no compiled code for {', '.join(missing)}: slower; installing sipcap makes it with gcc and python3-dev"
-    )
+    return fine("no compiled code: slower; installing sipcap makes it where gcc and python3-dev are")
 
 
 def check_program(name: str, package: str) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipcap.activity import Activity, Seen
-from sipcap.compiled import twin
 from sipcap.errors import DecodeError
 from sipcap.extract import Extractor
 from sipcap.ndjson import encode_records
@@ -20,13 +18,15 @@ from sipcap.wire.message import Message
 from sipcap.wire.topoh import CallIdMask
 from tests.interop.cases import all_cases
 from tests.support.messages import reply, sip, sip_message
+from tests.support.twins import need_twins
 from tests.test_extract import URIS, VARIATIONS
 from tests.test_extract_any import HEADERS, PIECES
 
-if twin("sip") is None:
-    if os.environ.get("CI") == "true":
-        pytest.fail("the compiled twins must be there in CI")
-    pytest.skip("not compiled here", allow_module_level=True)
+
+@pytest.fixture(autouse=True)
+def _compiled() -> None:
+    need_twins()
+
 
 EXTRACTORS = (
     Extractor(),

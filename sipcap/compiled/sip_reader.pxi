@@ -1,168 +1,75 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
-"""SIP messages to records, and to lines, without the strings in between: the twin of sipcap/extract.py.
+"""SIP messages to columns: what the twin of the extraction reads, as places in the message.
 
-Bytes are looked at through text.pxd only, which knows their bounds. Fields of an odd form are read by the functions
-of the reference; a message of an odd form (folded headers, NULs, not ASCII ...) is left to it as a whole.
+Bytes are looked at through text.pxd only, which knows their bounds. Fields of an odd form are read by the functions of
+the reference; a message of an odd form (folded headers, NULs, not ASCII ...) is left to it as a whole.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
-from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_AsUTF8AndSize, PyUnicode_New
+from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_New
 from libc.string cimport memchr, memcpy, memset
 
-from sipcap.compiled.sip_addresses cimport Address, Span, bracketed, port_number, tagged, user_host
 from sipcap.compiled.header_names cimport Names, add_name, slot_of
-from sipcap.compiled.json_text cimport Buffer, put, put_number, put_text, release
+from sipcap.compiled.sip_addresses cimport Address, Span, bracketed, port_number, tagged, user_host
 from sipcap.compiled.text cimport Text, byte_at, equals, find, text_of
 
 
-cdef enum:
-    COLUMNS = 44
-    MAX_SLOTS = 64
-    MAX_LINES = 900  # below limits.MAX_SIP_HEADERS: the reference knows what to do with more
-    MAX_KEPT_ROOM = 4_194_304  # bytes of the buffer that are kept between batches
-    REQUEST = 1
-    REPLY = 2
-
-cdef enum:  # slots of the headers that the reference numbers first, in its order
-    VIA = 1, FROM, TO, CALL_ID, CSEQ, CONTACT, CONTENT_TYPE, USER_AGENT, IDENTITY, AUTHORIZATION, PROXY_AUTHORIZATION
-    REASON, DIVERSION, PREFERRED, PARTY, OIP
-    FIRST_RTP, AFTER_RTP = FIRST_RTP + 7
-
-cdef enum:  # places of the columns, in their order
-    C_DATE, C_MICRO_TS, C_METHOD, C_REPLY_REASON, C_RURI, C_RURI_USER, C_FROM_USER, C_FROM_TAG, C_TO_USER, C_TO_TAG
-    C_PID_USER, C_CONTACT_USER, C_AUTH_USER, C_CALLID, C_CALLID_ALEG, C_VIA_1, C_VIA_1_BRANCH, C_CSEQ, C_REASON
-    C_CONTENT_TYPE, C_AUTH, C_USER_AGENT, C_SOURCE_IP, C_SOURCE_PORT, C_DESTINATION_IP, C_DESTINATION_PORT
-    C_CONTACT_IP, C_CONTACT_PORT, C_ORIGINATOR_IP, C_ORIGINATOR_PORT, C_PROTO, C_FAMILY, C_RTP_STAT, C_TYPE, C_NODE
-    C_CORRELATION_ID, C_FROM_DOMAIN, C_TO_DOMAIN, C_RURI_DOMAIN, C_DIVERSION, C_MSG, C_CUSTOM1, C_CUSTOM2, C_CUSTOM3
-
-cdef struct Column:
-    # A number; or the text of ``given``, if that is not NULL; or ``message[span]``.
-    long long number
-    Span span
-    bint is_given
-
-cdef bytes _SIP_VERSION = b" SIP/2.0"
-cdef bytes _REPLY_BEGIN = b"SIP/2.0 "
-cdef bytes _BRANCH = b";branch="
-cdef bytes _USERNAME = b'Digest username="'
-cdef list _METHODS = [
-    b"INVITE", b"ACK", b"BYE", b"OPTIONS", b"REGISTER", b"CANCEL", b"SUBSCRIBE", b"NOTIFY", b"PRACK", b"UPDATE",
-    b"INFO", b"REFER", b"MESSAGE", b"PUBLISH",
-]
-
-
-cdef class SipTwin:
-    """Makes what ``Extractor`` makes, of usual messages.
+cdef class SipReader:
+    """Reads usual messages into columns, one after the other.
 
     Args:
-        settings: what the reference was made with, and its parts (``extract.py`` says which).
+        names: header names in lower case, with the slots for their values.
+        aleg: slots of which the first with a value gives ``callid_aleg``.
+        custom: slots of ``custom_field1`` to ``3``; 0 = none.
+        requires: leave messages that lack one of the first five headers to the reference.
+        unmask: takes topoh's mask off a Call-ID; None = there is none.
+        node_of: ``node`` of a capture id.
+        capture_node: ``node`` without one.
+        date_of: ``date`` of seconds.
+        proto_of: ``proto`` by IP protocol.
+        readers: the reference's functions for odd forms: of request URI, tagged address, address, contact, branch,
+            digest credentials, and originator.
     """
 
     cdef Names _names
-    cdef Text _methods[14]
-    cdef Text _version, _reply, _branch, _username
-    cdef int _aleg[16]
-    cdef int _custom[3]
+    cdef int[16] _aleg
+    cdef int[3] _custom
     cdef int _alegs
     cdef bint _requires
-    cdef object _unmask, _node_of, _capture_node, _date_of, _record_type, _unset
+    cdef object _unmask, _node_of, _capture_node, _date_of
     cdef object _read_request_uri, _read_tagged, _read_address, _read_contact, _branch_of, _digest_user, _originator
     cdef dict _proto_of
-    cdef list _keys, _key_texts, _extra_keys
-    cdef bint _is_number[COLUMNS]
-    cdef Text _key[COLUMNS]
     # Of the message that is being read
     cdef bytes _payload
     cdef Text _text
-    cdef Span _slots[MAX_SLOTS]
-    cdef bint _is_there[MAX_SLOTS]
-    cdef Column _columns[COLUMNS]
+    cdef Span[MAX_SLOTS] _slots
+    cdef bint[MAX_SLOTS] _is_there
+    cdef Column[COLUMNS] _columns
     cdef list _given
     # Kept between messages
     cdef long long _last_second, _last_capture_id
     cdef object _last_date, _last_node
-    cdef Buffer _buffer
 
-    def __cinit__(self):
-        memset(&self._names, 0, sizeof(self._names))
-        memset(&self._buffer, 0, sizeof(self._buffer))
-        self._last_second = self._last_capture_id = -1
-
-    def __dealloc__(self):
-        release(&self._buffer)
-
-    def __init__(self, *, dict names, aleg, custom, bint requires, unmask, node_of, capture_node, date_of, record_type,
-                 unset, columns, envelope, proto_of, readers):
+    def __init__(
+        self, dict names not None, tuple aleg not None, tuple custom not None, bint requires, unmask, node_of,
+        capture_node, date_of, dict proto_of not None, tuple readers not None,
+    ):
         cdef int index
+        memset(&self._names, 0, sizeof(self._names))
         for name, slot in names.items():
             if slot >= MAX_SLOTS or not add_name(&self._names, text_of(name), slot):
                 raise ValueError("too many headers, or a name that is too long")
+        if len(aleg) > 16 or len(custom) != 3 or not all(0 <= slot < MAX_SLOTS for slot in aleg + custom):
+            raise ValueError("slots that are none")
         self._alegs = len(aleg)
         for index, slot in enumerate(aleg):
             self._aleg[index] = slot
         for index, slot in enumerate(custom):
             self._custom[index] = slot
-        for index, method in enumerate(_METHODS):
-            self._methods[index] = text_of(method)
-        self._version, self._reply, self._branch = text_of(_SIP_VERSION), text_of(_REPLY_BEGIN), text_of(_BRANCH)
-        self._username = text_of(_USERNAME)
         self._requires, self._unmask, self._node_of, self._capture_node = requires, unmask, node_of, capture_node
-        self._date_of, self._record_type, self._unset, self._proto_of = date_of, record_type, unset, proto_of
+        self._date_of, self._proto_of = date_of, proto_of
         (self._read_request_uri, self._read_tagged, self._read_address, self._read_contact, self._branch_of,
          self._digest_user, self._originator) = readers
-        self._key_texts = []
-        for index, (name, is_number) in enumerate(columns):
-            self._is_number[index] = is_number
-            before = '{"v":1,"kind":"sip",' if index == 0 else ("," if self._is_number[index - 1] else '",')
-            self._key_texts.append(f'{before}"{name}":{"" if is_number else chr(34)}'.encode())
-            self._key[index] = text_of(self._key_texts[index])
-        self._extra_keys = [(name, f',"{name}":'.encode()) for name in envelope]
         self._given = [None] * COLUMNS
-
-    def record(self, message, received_us):
-        """The record of a message; None if the reference must make it."""
-        if not self._read(message, received_us):
-            return None
-        return self._record(message)
-
-    def lines(self, messages, long long received_us, other, seen=None):
-        """The records of messages as lines.
-
-        Args:
-            messages: in their order.
-            received_us: the time of those without one, microseconds since 1970.
-            other: makes the line of a message that the reference must read; b"" if there is none.
-            seen: lists of the methods of requests, status codes, user agents and source addresses, to be added to.
-
-        Returns:
-            The lines, and how many of them were made here.
-        """
-        cdef Py_ssize_t count = 0
-        cdef bytes line, data
-        self._buffer.size = 0
-        for message in messages:
-            if self._read(message, received_us) and self._write(message):
-                count += 1
-                if seen is not None:
-                    self._note(message, seen)
-            else:
-                line = other(message)
-                put(&self._buffer, text_of(line))
-        data = PyBytes_FromStringAndSize(<const char *> self._buffer.data, self._buffer.size)
-        if self._buffer.room > MAX_KEPT_ROOM:
-            release(&self._buffer)
-        return data, count
-
-    cdef int _note(self, message, seen) except -1:
-        cdef Column *agent = &self._columns[C_USER_AGENT]
-        place = 0 if self._columns[C_TYPE].number == REQUEST else 1
-        (<list> seen[place]).append(self._string(C_METHOD))
-        if agent.span.end > agent.span.begin:
-            (<list> seen[2]).append(self._string(C_USER_AGENT))
-        (<list> seen[3]).append(message.source_ip)
-        return 0
+        self._last_second = self._last_capture_id = -1
 
     cdef bint _read(self, message, long long received_us) except -1:
         """Read a message into the columns; False if the reference must."""
@@ -189,7 +96,7 @@ cdef class SipTwin:
         self._columns[C_MSG].span.end = self._text.size
         return True
 
-    cdef bint _read_head(self) noexcept:
+    cdef bint _read_head(self) except -1:
         """Read the start line, and the first value of each wanted header into its slot."""
         cdef Text text = self._text
         cdef Py_ssize_t at, end, line_end, colon
@@ -219,13 +126,14 @@ cdef class SipTwin:
                 self._slots[slot].begin, self._slots[slot].end = colon, end
         return True
 
-    cdef bint _read_start_line(self, Py_ssize_t end) noexcept:
+    cdef bint _read_start_line(self, Py_ssize_t end) except -1:
         cdef Text text = self._text
+        cdef bytes method
         cdef Py_ssize_t blank = find(text, 32, 0, end), at
         cdef int index
         if blank <= 0:
             return False
-        if equals(text, 0, blank + 1, self._reply):
+        if equals(text, 0, blank + 1, text_of(_REPLY_BEGIN)):
             at = blank + 1
             for index in range(3):
                 if not 48 <= byte_at(text, at + index) <= 57:
@@ -239,13 +147,13 @@ cdef class SipTwin:
                 at += 1
             self._columns[C_REPLY_REASON].span.begin, self._columns[C_REPLY_REASON].span.end = at, end
             return True
-        for index in range(14):
-            if equals(text, 0, blank, self._methods[index]):
+        for method in _SIP_METHODS:
+            if equals(text, 0, blank, text_of(method)):
                 break
         else:
             return False
-        at = end - self._version.size
-        if at <= blank + 1 or not equals(text, at, end, self._version):
+        at = end - len(_REQUEST_END)
+        if at <= blank + 1 or not equals(text, at, end, text_of(_REQUEST_END)):
             return False
         if find(text, 32, blank + 1, at) >= 0 or find(text, 9, blank + 1, at) >= 0:
             return False
@@ -313,11 +221,11 @@ cdef class SipTwin:
         if find(text, 44, via.begin, via.end) < 0 and find(text, 34, via.begin, via.end) < 0:
             while True:
                 at = find(text, 59, at, via.end)
-                if at < 0 or equals(text, at, min(at + self._branch.size, via.end), self._branch):
+                if at < 0 or equals(text, at, min(at + len(_BRANCH), via.end), text_of(_BRANCH)):
                     break
                 at += 1
             if at >= 0:
-                at += self._branch.size
+                at += len(_BRANCH)
                 end = find(text, 59, at, via.end)
                 end = via.end if end < 0 else end
                 if at < end and find(text, 32, at, end) < 0 and find(text, 9, at, end) < 0:
@@ -328,8 +236,8 @@ cdef class SipTwin:
 
     cdef int _read_credentials(self, Span value) except -1:
         cdef Text text = self._text
-        cdef Py_ssize_t at = value.begin + self._username.size, end = at
-        if equals(text, value.begin, min(at, value.end), self._username):
+        cdef Py_ssize_t at = value.begin + len(_DIGEST_USER), end = at
+        if equals(text, value.begin, min(at, value.end), text_of(_DIGEST_USER)):
             while end < value.end and byte_at(text, end) not in (34, 92, 64, 58):  # " \ @ :
                 end += 1
             if end < value.end and byte_at(text, end) == 34:
@@ -425,101 +333,6 @@ cdef class SipTwin:
 
     cdef object _string(self, int column):
         return self._given[column] if self._columns[column].is_given else self._slice(self._columns[column].span)
-
-    cdef object _record(self, message):
-        cdef tuple values = PyTuple_New(2 + COLUMNS + 4)
-        cdef int index
-        cdef long long version = message.hep_version
-        protocol = message.ip_protocol
-        _put_item(values, 0, 1)
-        _put_item(values, 1, "sip")
-        for index in range(COLUMNS):
-            _put_item(
-                values, 2 + index,
-                self._columns[index].number if self._is_number[index] else self._string(index),
-            )
-        _put_item(values, 2 + COLUMNS, self._unset)
-        _put_item(values, 3 + COLUMNS, 1)
-        _put_item(values, 4 + COLUMNS, version if version else self._unset)
-        _put_item(values, 5 + COLUMNS, message.capture_id if version > 1 else self._unset)
-        record = self._record_type(*values)
-        if protocol and not self._columns[C_PROTO].number:
-            record.ip_protocol = protocol
-        if message.extra is not None:
-            for key, value in message.extra.items():
-                setattr(record, key, value)
-        return record
-
-    cdef bint _write(self, message) except -1:
-        """Write the line; False, and nothing written, if the reference must."""
-        cdef Buffer *buffer = &self._buffer
-        cdef Py_ssize_t before = buffer.size
-        cdef int index
-        cdef Column *column
-        cdef long long version = message.hep_version
-        for index in range(COLUMNS):
-            column = &self._columns[index]
-            put(buffer, self._key[index])
-            if self._is_number[index]:
-                put_number(buffer, column.number)
-            elif column.is_given:
-                _put_string(buffer, self._given[index])
-            else:
-                put_text(buffer, self._text, column.span.begin, column.span.end)
-        put(buffer, text_of(b'","payload_type":1' if not self._is_number[COLUMNS - 1] else b',"payload_type":1'))
-        if version:
-            put(buffer, text_of(b',"hep_version":'))
-            put_number(buffer, version)
-            if version > 1:
-                put(buffer, text_of(b',"capture_id":'))
-                put_number(buffer, message.capture_id)
-        protocol = 0 if self._columns[C_PROTO].number else message.ip_protocol
-        if not self._write_extra(message.extra, protocol):
-            buffer.size = before
-            return False
-        put(buffer, text_of(b"}\n"))
-        return True
-
-    cdef bint _write_extra(self, dict extra, long long protocol) except -1:
-        """Write the rest of the envelope in the record's order; False if that is not all that is there."""
-        cdef Py_ssize_t left
-        if extra is None:
-            if not protocol:
-                return True
-            extra = {}
-        left = len(extra)
-        for name, key in self._extra_keys:
-            value = extra.get(name, self._unset)
-            if value is not self._unset:
-                left -= 1
-            elif protocol and name == "ip_protocol":
-                value = protocol
-            else:
-                continue
-            put(&self._buffer, text_of(key))
-            if type(value) is int and -(2**63) <= value < 2**63:
-                put_number(&self._buffer, value)
-            elif type(value) is str:
-                put(&self._buffer, text_of(b'"'))
-                _put_string(&self._buffer, value)
-                put(&self._buffer, text_of(b'"'))
-            else:
-                return False
-            if not left and not protocol:
-                break
-        return left == 0
-
-
-cdef inline int _put_item(tuple values, Py_ssize_t at, object value) except -1:
-    Py_INCREF(value)
-    PyTuple_SET_ITEM(values, at, value)
-    return 0
-
-
-cdef inline int _put_string(Buffer *buffer, object string) except -1:
-    cdef Text text
-    text.data = <const unsigned char *> PyUnicode_AsUTF8AndSize(string, &text.size)
-    return put_text(buffer, text, 0, text.size)
 
 
 cdef inline Py_ssize_t _without_returns(Text text, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
