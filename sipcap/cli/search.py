@@ -41,7 +41,7 @@ NOTES
 @click.option(
     "--table", "tables", multiple=True, metavar="PATTERN[|PATTERN]",
     help="Tables to look in, strftime patterns for all their names; repeatable.  "
-         f"[default: those of the capture mode, or {DEFAULT_TABLE}]",
+         f"[default: those of the capture mode and of the routes to it, or {DEFAULT_TABLE}]",
 )  # fmt: skip
 @mode_options
 @click.option("--since", type=TIME, metavar="TIME", help="From this time on: -1h, -2d, or ISO 8601 (UTC).")

@@ -53,8 +53,9 @@ def patterns_of(tables: Sequence[str]) -> tuple[Pattern, ...]:
 
 
 def usual_tables(database: Destination) -> tuple[str, ...]:
-    """The tables of a capture mode: its own, or those that its schema has."""
-    return database.mode.tables or SCHEMA_PATTERNS.get(database.schema, (DEFAULT_TABLE,))
+    """The tables of a capture mode: its own, or those that its schema has; and where routes put what is for it."""
+    tables = database.mode.tables or SCHEMA_PATTERNS.get(database.schema, (DEFAULT_TABLE,))
+    return tuple(dict.fromkeys((*tables, *database.routed)))
 
 
 db_url_option = click.option(

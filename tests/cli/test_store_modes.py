@@ -210,6 +210,23 @@ def test_config_alone_follows_the_routes_of_the_file(sipcap: RunSipcap, tmp_path
     }  # fmt: skip
 
 
+def test_search_by_configuration_finds_what_routes_have_put_elsewhere(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """In the database of its mode, with its own tables; reports stay out, as without a configuration."""
+    (tmp_path / "modes.ini").write_text(ROUTES)
+    lines = [
+        encode_records([each])
+        for each in (
+            sip_record(0), sip_record(1, method="REGISTER"), sip_record(2, capture_id=77),
+            report_record(3, payload_type=5), sip_record(4, callid=IDS[0]),
+        )
+    ]  # fmt: skip
+    assert sipcap("store", "--config", "modes.ini", stdin=b"".join(lines)).returncode == 0
+    assert sipcap("store", "--config", "modes.ini", stdin=line_of(sip_record(5), _mode="m1")).returncode == 0
+    assert sipcap("search", "--config", "modes.ini").stdout == lines[0] + lines[2] + lines[4]
+    found = sipcap("search", "--config", "modes.ini", "--capture-mode", "m1").stdout
+    assert found == lines[1] + encode_records([sip_record(5)])
+
+
 @pytest.mark.parametrize(
     ("args", "places"),
     [
