@@ -237,6 +237,9 @@ MIN_LIVE_TS_US: Final = 946_684_800_000_000
 MAX_CONFIG_BYTES: Final = 1 << 20
 """A configuration file; whatever is longer was named by mistake."""
 
+MAX_CONFIG_ERRORS: Final = 100
+"""Errors of a configuration file that are told; a file with more is none of sipcap's."""
+
 MAX_TABLES_AHEAD: Final = 1_000
 """Tables that one ``tables create`` makes; more means that a pattern has seconds where a day was meant."""
 

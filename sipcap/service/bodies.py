@@ -228,6 +228,8 @@ def store_body(
         return line.is_over()
 
     with ExitStack() as sinks:
+        if spool is not None:
+            sinks.callback(spool.close)
 
         def lane_of(mode: CaptureMode, *, at_once: bool) -> Lane:
             state = states[mode.name]

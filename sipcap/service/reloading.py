@@ -178,6 +178,9 @@ class Reloads:
             yield
 
 
-def refuse(failure: str) -> None:
-    """Say that a configuration is not used."""
-    _LOGGER.error("%s%s", failure, _STAYS)
+def refuse(*failures: str) -> None:
+    """Say why a configuration is not used, one failure a line."""
+    *lines, last = failures
+    for line in lines:
+        _LOGGER.error("%s", line)
+    _LOGGER.error("%s%s", last, _STAYS)

@@ -129,7 +129,7 @@ class Supervisor:
         if self._wants_report:
             self._wants_report = False
             counters = self.total()
-            _LOGGER.warning("%s", counters.summary(), extra={"fields": counters.as_dict()})
+            _LOGGER.warning("%s", counters.summary(), extra={"fields": counters.as_dict(), "is_answer": True})
         if self._wants_reload and not self._reloads.is_busy:
             self._wants_reload = False
             self._reload_for_signal()
@@ -190,7 +190,7 @@ class Supervisor:
             plan = self._load()
             plan.check()
         except CannotStart as error:
-            refuse(str(error))
+            refuse(*error.lines)
             return
         self._reloads.ask(plan).wait(0.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -184,7 +185,21 @@ def test_run_prints_its_counters_on_sigusr1(tmp_path: Path) -> None:
         wait_for(
             lambda: '"stored": 10' in running.process.said or '"stored":10' in running.process.said, "the counters"
         )
+        line = next(line for line in map(json.loads, running.process.said.splitlines()) if line.get("stored") == 10)
+        assert line["level"] == "info"
         running.stop()
+
+
+@pytest.mark.parametrize("options", [(), ("-q",)])
+def test_run_prints_its_counters_as_what_was_asked_for(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """They are no warning, and also there if nothing but warnings is wanted; in JSON their level is info."""
+    with background(tmp_path, "run", "--listen", "udp:127.0.0.1:0", *options) as process:
+        wait_for((tmp_path / "sipcap.db").exists, "the start")
+        process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: "received 0, stored 0" in process.said, "the counters")
+        assert "sipcap: received 0, stored 0" in process.said
+        assert "warning" not in process.said
+        assert process.stop() == 0
 
 
 def test_run_hung_up_without_a_file_stops(tmp_path: Path) -> None:

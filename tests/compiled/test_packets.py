@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sipcap.counters import Counters
 from sipcap.sources import pcap_reader
 from sipcap.sources.packet_decoder import Packet, PacketDecoder
+from sipcap.sources.passed_over import TcpCounts
 from sipcap.sources.pcap import PcapOptions, PcapSource
 from sipcap.wire import media_reports, packet, pcap, pcapng
 from sipcap.wire.link import LINK_TYPES
@@ -73,8 +74,8 @@ def _frames(payload: bytes) -> list[tuple[int, bytes]]:
 
 def _decoded(packets: Sequence[Packet], ports: Container[int] | None, *, twins: bool, batch: int = 7) -> Any:
     """What comes of packets in all that one can see, and how many the twin took."""
-    stats, skipped = Counters(), Counter[str]()
-    decoder = PacketDecoder(stats, skipped, ports)
+    stats, skipped, tcp = Counters(), Counter[str](), TcpCounts()
+    decoder = PacketDecoder(stats, skipped, ports, tcp)
     usual = decoder._usual
     assert usual is not None
     if not twins:
@@ -85,7 +86,7 @@ def _decoded(packets: Sequence[Packet], ports: Container[int] | None, *, twins: 
         messages += decoder.decode(packets[begin : begin + batch])
         times += decoder.packet_times
     messages += decoder.finish()
-    return (messages, times, stats.as_dict(), skipped, decoder.last_us), usual.taken
+    return (messages, times, stats.as_dict(), skipped, vars(tcp), decoder.last_us), usual.taken
 
 
 def _assert_equal(packets: Sequence[Packet], ports: Container[int] | None = None) -> int:

@@ -9,6 +9,7 @@ from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_FRAGMENT_BYTES, TCP_TOTAL_BYTES
 from sipcap.sources.packet_decoder import PacketDecoder
+from sipcap.sources.passed_over import TcpCounts
 from sipcap.wire.fragments import Fragments
 from sipcap.wire.ip import SCTP, IpPacket
 from sipcap.wire.link import LINK_TYPES
@@ -34,8 +35,8 @@ def packets(data: bytes) -> None:
     """
     if len(data) < 2:
         return
-    stats, skipped = Counters(), Counter[str]()
-    decoder = PacketDecoder(stats, skipped, one_of(_PORTS, data[1] >> 3))
+    stats, skipped, tcp = Counters(), Counter[str](), TcpCounts()
+    decoder = PacketDecoder(stats, skipped, one_of(_PORTS, data[1] >> 3), tcp)
     link = LINK_TYPES[one_of(LINKS, data[0])]
     step_us = one_of(_STEPS_US, data[1])
     captured = [(_FIRST_US + at * step_us, frame, link) for at, frame in enumerate(parts_of(data[2:]))]
@@ -52,7 +53,8 @@ def packets(data: bytes) -> None:
     stats.stored += len(messages)
     assert stats.imbalance() == 0
     assert stats.packets == len(captured)
-    assert min(skipped.values(), default=1) > 0
+    assert min([*skipped.values(), *tcp.without_sip.values(), *tcp.events.values()], default=1) > 0
+    assert tcp.without_sip.total() <= tcp.packets <= stats.packets
     assert not decoder._streams.held
     assert not decoder._sctp.held_bytes
     assert not decoder._unwrapper.fragments.held_bytes
