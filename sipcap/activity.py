@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sipcap.limits import TOP_ENTRIES, TOP_KEY_CHARS, TOP_PUBLISHED
 from sipcap.record import Record, SipRecord
@@ -60,6 +60,15 @@ class TopCounts:
         return dict(ordered[:number]), self.missed + left_out
 
 
+class Seen(NamedTuple):
+    """What stands in a batch: methods of requests, status codes, user agents, and the source addresses of all."""
+
+    requests: list[str]
+    replies: list[str]
+    agents: list[str]
+    sources: list[str]
+
+
 class Activity:
     """What was captured, by method, status class, source and user agent.
 
@@ -75,22 +84,25 @@ class Activity:
 
     def count(self, records: Sequence[Record]) -> None:
         """Count a batch of records."""
-        requests: list[str] = []
-        replies: list[str] = []
-        agents: list[str] = []
+        seen = Seen([], [], [], [])
         for record in records:
+            seen.sources.append(record.source_ip)
             if not isinstance(record, SipRecord):
                 continue
-            (replies if record.type == REPLY else requests).append(record.method)
+            (seen.replies if record.type == REPLY else seen.requests).append(record.method)
             if record.user_agent:
-                agents.append(record.user_agent[:TOP_KEY_CHARS])
-        self.reports += len(records) - len(requests) - len(replies)
-        for method, count in Counter(requests).items():
+                seen.agents.append(record.user_agent)
+        self.count_seen(seen, len(records) - len(seen.requests) - len(seen.replies))
+
+    def count_seen(self, seen: Seen, reports: int = 0) -> None:
+        """Count a batch by what was seen in it."""
+        self.reports += reports
+        for method, count in Counter(seen.requests).items():
             self.methods[method if method in METHODS else OTHER] += count
-        for status, count in Counter(replies).items():
+        for status, count in Counter(seen.replies).items():
             self.statuses[_CLASSES.get(status[:1], OTHER)] += count
-        self.sources.update([record.source_ip[:TOP_KEY_CHARS] for record in records])
-        self.user_agents.update(agents)
+        self.sources.update([source[:TOP_KEY_CHARS] for source in seen.sources])
+        self.user_agents.update([agent[:TOP_KEY_CHARS] for agent in seen.agents])
 
     @property
     def requests(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from mmap import mmap
 from typing import Final
 
 from sipcap.counters import Counters
-from sipcap.errors import SipcapError, SourceLost, Unwritten
+from sipcap.errors import HookStarved, SipcapError, SourceLost, Unwritten
 from sipcap.limits import DRAIN_TIMEOUT_S, FLUSH_INTERVAL_S
 from sipcap.outlet import UNLIMITED, LocalTurnstile, Outlet, SharedTurnstile
 from sipcap.pipeline import Encode, ExtractOptions, capture
@@ -71,6 +72,15 @@ class _Deadline:
         return max(self._until_s - time.monotonic(), 0.0) if self._until_s else self._drain_s
 
 
+def capture_live(job: CaptureJob, stop: Stop) -> Counters:
+    """Capture as ``capture_here`` or ``capture_in_workers`` does: whoever asks a hook may come to a sudden end by it.
+
+    A hook that has started threads when it was loaded is asked in this process nevertheless: a fork leaves them behind.
+    """
+    is_dangerous = job.options.hook is not None and threading.active_count() == 1
+    return (capture_in_workers if job.children > 1 or is_dangerous else capture_here)(job, stop)
+
+
 def capture_here(job: CaptureJob, stop: Stop) -> Counters:
     """Capture in this process until the stop, the count or the duration; the counters are logged.
 
@@ -94,11 +104,15 @@ def capture_here(job: CaptureJob, stop: Stop) -> Counters:
 
 
 def _capture_into(
-    outlet: Outlet, job: CaptureJob, wanted: Callable[[], bool], on_tick: Callable[[], None] | None = None
-) -> None:
+    outlet: Outlet, job: CaptureJob, wanted: Callable[[], bool], on_batch: Callable[[], None] | None = None,
+    on_tick: Callable[[], None] | None = None,
+) -> None:  # fmt: skip
     stopping = _Deadline(wanted, job.drain_timeout_s)
     try:
-        capture(job.source, job.options, outlet, job.encode, stopping=stopping, on_tick=on_tick, switch=job.switch)
+        capture(
+            job.source, job.options, outlet, job.encode, stopping=stopping, on_batch=on_batch, on_tick=on_tick,
+            switch=job.switch,
+        )  # fmt: skip
     finally:
         job.source.close()
         outlet.close(stopping.left_s)
@@ -138,9 +152,13 @@ class CaptureWorkers(Workers):
         outlet = Outlet(self._job.output, source.stats, self._turnstile)
         outlet.start()
         publish = _Publisher(page, source.stats)
+
+        def wanted() -> bool:
+            return told_to_stop() or self._turnstile.left == 0
+
         try:
-            _capture_into(outlet, self._job, lambda: told_to_stop() or self._turnstile.left == 0, publish)
-        except SourceLost as error:
+            _capture_into(outlet, self._job, wanted, publish.note_taken, publish)
+        except (SourceLost, HookStarved) as error:
             page.publish(source.stats)
             _LOGGER.error("%s", error)  # noqa: TRY400  # no traceback: it is not ours
             return error.exit_code
@@ -149,10 +167,24 @@ class CaptureWorkers(Workers):
             self._ending[1] = 1
         if outlet.failure is None:
             # Nobody may end unasked: it would look like a clean stop, and whatever comes later would be lost.
-            asked = told_to_stop() or self._turnstile.left == 0 or outlet.reader_gone
-            return 0 if asked else SipcapError.exit_code
+            return 0 if wanted() or outlet.reader_gone else SipcapError.exit_code
         self._ending[0] = outlet.failure.errno or errno.EIO
         return Unwritten.exit_code
+
+    def counters(self) -> Counters:
+        """What all of them have counted; see Workers.
+
+        When none is left, lines that a killed one has written and not counted are no loss: the turnstile knows them. Of
+        which kind they were it does not; they count as ``stored``.
+        """
+        total = super().counters()
+        if not self._pids:
+            unsaid = self._job.limit - self._turnstile.left - total.stored - total.reported
+            found = min(max(unsaid, 0), total.dropped["worker_killed"])
+            total.stored += found
+            total.dropped["worker_killed"] -= found
+            total.dropped = +total.dropped  # without zeros
+        return total
 
     @property
     def reader_gone(self) -> bool:
@@ -164,16 +196,22 @@ class CaptureWorkers(Workers):
         if self._ending[0]:
             raise Unwritten(f"cannot write the output: {os.strerror(self._ending[0])}")
         if self.failed:
-            raise Unwritten(f"{self.failed} of {self._job.children} capturing processes failed or were killed")
+            children = self._job.children
+            which = "the capturing process" if children == 1 else f"{self.failed} of {children} capturing processes"
+            raise Unwritten(f"{which} failed or {'was' if children == 1 else 'were'} killed")
 
 
 class _Publisher:
-    """Publishes a worker's counters as often as lines are flushed."""
+    """Publishes a worker's counters as often as lines are flushed, and what it has received at once."""
 
     def __init__(self, page: SharedCounters, counters: Counters) -> None:
         self._page = page
         self._counters = counters
         self._next_s = 0.0
+
+    def note_taken(self) -> None:
+        """Say what has been received, before anything is done with it: that may be the end of the process."""
+        self._page.taken.value = self._counters.received
 
     def __call__(self) -> None:
         now_s = time.monotonic()

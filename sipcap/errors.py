@@ -2,17 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class SipcapError(Exception):
     """Base of all expected failures; its text is one line that a user can act on."""
 
     exit_code = 70
 
+    @property
+    def lines(self) -> Sequence[str]:
+        """What to tell a user, each a line of its own."""
+        return (str(self),)
+
 
 class CannotStart(SipcapError):
     """The command cannot begin: configuration, driver, bind, connect, permission."""
 
     exit_code = 3
+
+
+class WrongLine(CannotStart):
+    """One line of a configuration file is wrong.
+
+    Args:
+        text: with the file and the line.
+        line: its number from 1.
+    """
+
+    def __init__(self, text: str, line: int) -> None:
+        super().__init__(text)
+        self.line = line
+
+
+class ManyWrong(CannotStart):
+    """A configuration file has several errors: as text the first and how many more, as ``lines`` all.
+
+    Args:
+        lines: each with its file and line; more than one.
+        path: of the file.
+    """
+
+    def __init__(self, lines: Sequence[str], path: str) -> None:
+        super().__init__(f"{lines[0]} (errors: {len(lines)}; all of them: sipcap config check {path})")
+        self._lines = lines
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """All errors."""
+        return self._lines
+
+
+def all_of(lines: Sequence[str], path: str) -> CannotStart:
+    """One error of all errors of a configuration file; there is at least one."""
+    return ManyWrong(lines, path) if len(lines) > 1 else CannotStart(lines[0])
 
 
 class DatabaseAway(CannotStart):

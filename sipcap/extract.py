@@ -6,17 +6,19 @@ what the message says (spec 11).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from msgspec import UNSET
 
+from sipcap.activity import Seen
+from sipcap.compiled import twins
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_ALEG_HEADERS
-from sipcap.record import VERSION, Record, ReportRecord, SipRecord, date_text
+from sipcap.record import ENVELOPE_KEYS, SIP_COLUMNS, VERSION, Record, ReportRecord, SipRecord, date_text
 from sipcap.wire.message import SIP_PAYLOAD, Message
-from sipcap.wire.sip import SipHeadReader, canonical_name
+from sipcap.wire.sip import COMPACT_FORMS, SipHeadReader, canonical_name
 from sipcap.wire.sip_fields import REQUEST, digest_user, originator
 from sipcap.wire.sip_uri import branch_of, port_number, read_address, read_request_uri, read_tagged_address
 from sipcap.wire.topoh import CallIdMask
@@ -36,6 +38,7 @@ _FIRST_RARE: Final = 1 + len(_USUAL)
 _FIRST_RTP: Final = _FIRST_RARE + len(_RARE)
 _RTP_SLOTS: Final = tuple(range(_FIRST_RTP, _FIRST_RTP + len(RTP_STAT_HEADERS)))
 _PROTO_OF_IP: Final = {17: 1, 6: 2, 22: 3, 132: 4}  # IANA number (22 stands for TLS) to the module's (spec 2.2)
+_twin: Final = twins()
 _TYPE_OF_REPORT: Final = {5: 3, 32: 2, 99: 4, 100: 5}  # HEP type to the module's ``type`` (spec 2.5.1)
 
 
@@ -74,6 +77,33 @@ class Extractor:
         self._capture_node = capture_node
         # The pair is cut to 99 characters, a bare name is not (spec 3.7).
         self._node = lru_cache(maxsize=4_096)(lambda capture_id: f"{capture_node}:{capture_id}"[:99])
+        self._twin = None if _twin is None else self._make_twin(_twin.SipTwin, slots)
+
+    def _make_twin(self, make: Callable[..., Any], slots: dict[str, int]) -> Any:
+        """The compiled twin of this extractor; None if the headers that it is to look at are too many or too odd."""
+        spellings = slots | {short: slots[name] for short, name in COMPACT_FORMS.items() if name in slots}
+        try:
+            return make(
+                names={name.encode(): slot for name, slot in spellings.items()},
+                aleg=self._aleg,
+                custom=self._custom,
+                requires=self._require_headers,
+                unmask=self._unmask,
+                node_of=self._node,
+                capture_node=self._capture_node,
+                date_of=date_text,
+                record_type=SipRecord,
+                unset=UNSET,
+                columns=[(name, SipRecord.__annotations__[name] != "str") for name in SIP_COLUMNS],
+                envelope=ENVELOPE_KEYS[1:],
+                proto_of=_PROTO_OF_IP,
+                readers=(
+                    read_request_uri, read_tagged_address, read_address, read_contact, branch_of, digest_user,
+                    originator,
+                ),
+            )  # fmt: skip
+        except ValueError:
+            return None
 
     def record(self, message: Message, received_us: int) -> Record:
         """Make the record of one message.
@@ -85,6 +115,14 @@ class Extractor:
         Raises:
             DecodeError: ``no_payload``, ``not_sip``, or ``missing_header`` (only with ``require_headers``).
         """
+        if self._twin is not None:
+            made: SipRecord | None = self._twin.record(message, received_us)
+            if made is not None:
+                return made
+        return self.reference_record(message, received_us)
+
+    def reference_record(self, message: Message, received_us: int) -> Record:
+        """What ``record`` does, without the compiled twin."""
         payload = message.payload
         if not payload:
             raise DecodeError("no_payload")
@@ -110,6 +148,29 @@ class Extractor:
             for key, value in message.extra.items():
                 setattr(record, key, value)
         return record
+
+    @property
+    def writes_lines(self) -> bool:
+        """Whether ``lines`` can be called: there is a compiled twin."""
+        return self._twin is not None
+
+    def lines(
+        self, messages: Sequence[Message], received_us: int, other: Callable[[Message], bytes], seen: Seen | None
+    ) -> tuple[bytes, int]:
+        """The records of messages as NDJSON lines, at once.
+
+        Args:
+            messages: in their order.
+            received_us: as for ``record``.
+            other: makes the line of a message that is not usual; b"" if it has none.
+            seen: what is seen in all others is added to it.
+
+        Returns:
+            The lines, and how many of them ``other`` has not made: all these are SIP.
+        """
+        assert self._twin is not None
+        made: tuple[bytes, int] = self._twin.lines(messages, received_us, other, seen)
+        return made
 
     def _sip_record(self, message: Message, ts_us: int, node: str, text: str) -> SipRecord:
         kind, method, uri_or_reason, slots = self._read_head(text)

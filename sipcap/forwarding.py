@@ -19,6 +19,8 @@ from sipcap.wire.hep import whole_frames
 from sipcap.wire.message import Message
 
 _POLL_S: Final = 0.1
+_ANSWER_S: Final = 1.0  # how long after a datagram the network may say that nobody takes it
+_NOBODY: Final = "nobody listens there"
 
 
 class Forwarder:
@@ -77,8 +79,9 @@ class Destination:
         self._socket: socket.socket | None = None
         self._overflows = 0
         self._refused = 0
+        self._in_doubt = False
         self.sent = 0
-        """Packets that the network took."""
+        """Packets that the network took; the latest datagram counts when no answer to it is expected any more."""
         self._trouble = Throttle(f"forwarding to {endpoint}: %s; packets are dropped")
         self._thread = threading.Thread(target=self._run, name=f"forward {endpoint}", daemon=True)
 
@@ -117,27 +120,50 @@ class Destination:
         with self._changed:
             self._overflows += len(self._queue)
             self._queue.clear()
+        self._settle(refused=False)  # if the thread did not come to it
         if self._socket is not None and not self._thread.is_alive():
             self._disconnect()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closing)
-                if not self._queue:
+                self._changed.wait_for(lambda: self._queue or self._closing, _ANSWER_S if self._in_doubt else None)
+                packet = self._queue[0] if self._queue else None
+            if packet is None:
+                self._settle(refused=self._is_refused())
+                if self._closing:
                     return
-                packet = self._queue[0]
+                continue
             failure = self._send_stream(packet) if self._is_stream else self._send_datagram(packet)
             if self._given_up.is_set():
                 return  # whoever closes counts what is left in the queue
             if failure:
                 self._refused += 1
                 self._trouble.warning(failure)
-            else:
+            elif self._is_stream:
                 self.sent += 1
+            else:
+                self._in_doubt = True
             with self._changed:
                 self._queue.popleft()
                 self._queued_bytes -= len(packet)
+
+    def _settle(self, *, refused: bool) -> None:
+        """Count the datagram before this moment, once it is known what became of it: no counter may ever fall."""
+        with self._changed:
+            if self._in_doubt:
+                self._in_doubt = False
+                self.sent += not refused
+                self._refused += refused
+
+    def _is_refused(self) -> bool:
+        """Whether the network has said that nobody takes the datagram in doubt."""
+        if self._socket is None or not self._in_doubt:
+            return False
+        is_refused = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        if is_refused:
+            self._trouble.warning(_NOBODY)
+        return is_refused
 
     def _connected(self) -> socket.socket | None:
         """The connection, made again as long as it takes; None if the time to close is over."""
@@ -181,13 +207,12 @@ class Destination:
                 return "it is closed"
             try:
                 connected.send(packet)
+                self._settle(refused=False)
                 return ""
             except ConnectionRefusedError:
-                failure = "nobody listens there"
+                failure = _NOBODY
                 self._trouble.warning(failure)
-                if self.sent:
-                    self.sent -= 1
-                    self._refused += 1
+                self._settle(refused=True)
             except TimeoutError:
                 failure = "the network takes nothing"
             except OSError as error:

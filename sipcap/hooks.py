@@ -156,7 +156,8 @@ class Hook:
 def load_hook(text: str) -> Hook:
     """Load ``MODULE:CALLABLE`` or ``FILE.py:CALLABLE``.
 
-    The code runs here, once, before any worker is forked: it should open connections when it is first called.
+    The code runs here: in ``listen`` and ``replay`` once, before any process is forked, so that it should open
+    connections when it is first called; in ``run`` in each capturing process.
     Modules are looked for in the working directory too, those that a file imports in its own folder.
 
     Raises:

@@ -147,6 +147,9 @@ HOOK_HANG_S: Final = 5.0
 HOOK_MEMORY_ERRORS: Final = 100
 """So many answers in a row without memory: the hook keeps it, and it costs its process. One message may want much."""
 
+HOOK_RESERVE_BYTES: Final = 64 << 20
+"""What a hook leaves of the memory that its process may take: a batch of the longest datagrams, records and lines."""
+
 SLOW_HOOK_S: Final = 0.1
 """A hook that takes longer for one message is named in the log: meanwhile, 1,000 more may have come."""
 
@@ -233,6 +236,9 @@ MIN_LIVE_TS_US: Final = 946_684_800_000_000
 
 MAX_CONFIG_BYTES: Final = 1 << 20
 """A configuration file; whatever is longer was named by mistake."""
+
+MAX_CONFIG_ERRORS: Final = 100
+"""Errors of a configuration file that are told; a file with more is none of sipcap's."""
 
 MAX_TABLES_AHEAD: Final = 1_000
 """Tables that one ``tables create`` makes; more means that a pattern has seconds where a day was meant."""

@@ -21,6 +21,7 @@ DEFAULT_MODE: Final = "default"
 MODE_KEYS: Final[tuple[str, ...]] = ("db_url", "table_name", "mt_mode", "hash_source")
 
 _KNOWN: Final = f" (known: {', '.join(MODE_KEYS)})"
+_TOLD: Final = 20  # names in one line
 _BLANKS: Final = " \t\r\n"
 _QUOTES: Final = "\"'"
 
@@ -62,6 +63,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     spelled = {each.lower(): each for each in known}
     found = difflib.get_close_matches(word.lower(), spelled, n=1)
     return f"; did you mean {spelled[found[0]]}?" if found else ""
+
+
+def unknown_mode(name: str, modes: Iterable[str]) -> str:
+    """Say that no capture mode has this name, which one is most like it, and what the others are called."""
+    names = list(modes)
+    known = ", ".join(names[:_TOLD]) + (", …" if len(names) > _TOLD else "")
+    return f"no capture mode has this name{nearest(name, names)} (known: {known})"
 
 
 def make_mode(name: str, values: Mapping[str, str]) -> CaptureMode:

@@ -6,6 +6,7 @@ for one that stays busy: then the kernel counts what it drops, and memory stays 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -33,7 +34,7 @@ class Lines(NamedTuple):
     reports: int
 
 
-_NOTHING: Final = Lines(b"", 0, 0)
+NO_LINES: Final = Lines(b"", 0, 0)
 
 
 class Turnstile(Protocol):
@@ -218,7 +219,7 @@ class Outlet:
                 self._changed.notify_all()
 
     def _unwritten(self, lines: Lines) -> _Outcome:
-        return _Outcome(_NOTHING, lines.sip + lines.reports if self.limit_reached else 0)
+        return _Outcome(NO_LINES, lines.sip + lines.reports if self.limit_reached else 0)
 
     def _settle(self, outcome: _Outcome) -> None:
         """Take the first lines out of the queue and count what became of them; while the lock is held."""
@@ -238,7 +239,7 @@ class Outlet:
 
     def _write_in_turn(self, lines: Lines) -> _Outcome:
         total = lines.sip + lines.reports
-        wanted, written, sent = lines, _NOTHING, 0
+        wanted, written, sent = lines, NO_LINES, 0
         try:
             with self._turnstile as allowed:
                 self._check_time()
@@ -260,6 +261,8 @@ class Outlet:
             self.reader_gone = True
         except OSError as error:  # a full disk behind a redirection: as final for a stream of lines
             self.failure = error
+        except MemoryError:  # a hook has it; without this thread the process would go on, and write nothing any more
+            self.failure = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         return _Outcome(written, total - wanted.sip - wanted.reports)
 
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
+from sipcap.activity import Activity, Seen
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.extract import Extractor
@@ -15,7 +16,8 @@ from sipcap.forwarding import Forwarder
 from sipcap.hook_runner import DONE, HookFailed, HookRunner
 from sipcap.hooks import Hook, Request
 from sipcap.limits import FLUSH_INTERVAL_S, HOOK_TIMEOUT_S
-from sipcap.outlet import Lines, Outlet
+from sipcap.ndjson import encode_records
+from sipcap.outlet import NO_LINES, Lines, Outlet
 from sipcap.record import Record, SipRecord, marked
 from sipcap.routes import Route, Routes
 from sipcap.routing import expand
@@ -84,18 +86,27 @@ class Intake:
 
     Args:
         options: what is done.
+        encode: records to bytes, one line each.
+        activity: counts what the records tell; None = nobody wants to know.
         counters: ``filtered{hook}``, ``rejected{hook_error|hook_timeout}`` and those of extraction, ``clock_skew``,
             ``forwarded``, ``forward_dropped``.
     """
 
-    def __init__(self, options: ExtractOptions, counters: Counters) -> None:
+    def __init__(
+        self, options: ExtractOptions, counters: Counters, encode: Encode = encode_records, *,
+        activity: Activity | None = None,
+    ) -> None:  # fmt: skip
         self._extractor = options.extractor()
+        self._encode = encode
+        self._activity = activity
         self._counters = counters
         self._nonsip = options.nonsip_hook
         self._max_age_us = None if options.max_age_s is None else round(options.max_age_s * 1_000_000)
         hook, routes = options.hook, options.routes
         self._runner = None if hook is None else HookRunner(hook, options.hook_timeout_s, counters)
         self._forwarder = Forwarder(routes, counters) if routes is not None and routes.forwards else None
+        is_looked_at = self._runner is not None or self._forwarder is not None
+        self._at_once = encode is encode_records and not is_looked_at and self._extractor.writes_lines
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
@@ -106,6 +117,39 @@ class Intake:
 
     def __exit__(self, *_: object) -> None:
         self._parts.close()
+
+    def lines(self, messages: Sequence[Message]) -> Lines:
+        """Make the lines of messages, and forward those that are to be."""
+        if self._at_once:
+            return self._lines_at_once(messages)
+        records = self.records(messages)
+        if self._activity is not None:
+            self._activity.count(records)
+        return lines_of(records, self._encode)
+
+    def _lines_at_once(self, messages: Sequence[Message]) -> Lines:
+        """The lines of messages whose records nobody looks at."""
+        others: list[Record] = []
+        seen = Seen([], [], [], [])
+        received_us = time.time_ns() // 1_000
+
+        def other(message: Message) -> bytes:
+            try:
+                record = self._extractor.reference_record(message, received_us)
+            except DecodeError as error:
+                self._counters.rejected[error.reason] += 1
+                return b""
+            others.append(record)
+            return encode_records([record])
+
+        if self._max_age_us is not None:
+            self._rejuvenate(messages, self._max_age_us)
+        data, number = self._extractor.lines(messages, received_us, other, None if self._activity is None else seen)
+        if self._activity is not None:
+            self._activity.count_seen(seen)
+            self._activity.count(others)
+        sip = sum(isinstance(record, SipRecord) for record in others)
+        return Lines(data, number + sip, len(others) - sip)
 
     def records(self, messages: Sequence[Message]) -> list[Record]:
         """Make records of messages, and forward those that are to be."""
@@ -186,6 +230,7 @@ def capture(
     on_batch: Callable[[], None] | None = None,
     on_tick: Callable[[], None] | None = None,
     switch: Callable[[], bool] | None = None,
+    activity: Activity | None = None,
 ) -> None:
     """Run one capturing process: from the source to the outlet, until something says stop.
 
@@ -200,25 +245,26 @@ def capture(
             publishing counters.
         switch: asked for each batch whether capture is on; what comes while it is off is ``filtered{capture_off}``,
             and no hook sees it. None = it is on.
+        activity: counts what the records tell, for who wants to know.
 
     Raises:
         HookStarved: the hook has used up all memory; what was captured until then is with the outlet.
     """
     counters = source.stats
-    with Intake(options, counters) as intake:
+    with Intake(options, counters, encode, activity=activity) as intake:
         ticks: list[Callable[[], None]] = [LossWatch(counters), intake.tick]
         if on_tick is not None:
             ticks.append(on_tick)
         for messages in source:
             if on_batch is not None:
                 on_batch()
-            records: list[Record] = []
+            lines = NO_LINES
             if switch is None or switch():
-                records = intake.records(messages)
+                lines = intake.lines(messages)
             elif messages:
                 counters.filtered["capture_off"] += len(messages)
-            if records:
-                outlet.put(lines_of(records, encode))
+            if lines.data:
+                outlet.put(lines)
                 while not outlet.wait_for_space(FLUSH_INTERVAL_S) and not stopping():
                     _call_all(ticks)
             else:

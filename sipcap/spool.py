@@ -7,7 +7,6 @@ batch: whoever stores it uses that id, so that a database which has the batch al
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -25,6 +24,7 @@ from sipcap.deadletter import lines_of
 from sipcap.errors import CannotStart, InputError
 from sipcap.ndjson import BadLine, decode_record
 from sipcap.sinks.base import Row
+from sipcap.spool_files import files_in, lock_folder, remove_empty_folders, remove_if_empty, sync_folder, write_durably
 
 _LOGGER = logging.getLogger("sipcap")
 _NAME: Final = re.compile(r"\d{20}-(\d{1,9})-([0-9a-f]{8})-([0-9a-z-]{1,64})\.ndjson")
@@ -110,7 +110,7 @@ class Spool:
         self._places: list[SpoolPlace] = []
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for entry in path.glob("*/*"):
+            for entry in files_in(path):
                 with contextlib.suppress(FileNotFoundError):  # somebody stored it meanwhile
                     self._left -= _size_on_disk(entry.stat().st_size)
         except OSError as error:
@@ -143,9 +143,7 @@ class Spool:
     def report_strangers(self) -> None:
         """Say what waits for destinations that are none of ours."""
         segments = (
-            segment_of(path)
-            for path in self.path.glob("*/*")
-            if path.parent.name[:_KEY_CHARACTERS] not in self._claimed
+            segment_of(path) for path in files_in(self.path) if path.parent.name[:_KEY_CHARACTERS] not in self._claimed
         )
         records = sum(segment.records for segment in segments if segment)
         if records:
@@ -165,9 +163,10 @@ class Spool:
         self._left += _size_on_disk(size)
 
     def close(self) -> None:
-        """Let other processes take over what is left."""
+        """Let other processes take over what is left; of folders nothing is, unless there is something in them."""
         for place in self._places:
             place.close()
+        remove_empty_folders(self.path)
 
 
 class SpoolPlace:
@@ -191,7 +190,7 @@ class SpoolPlace:
             while not self._locked:
                 folder = spool.path / f"{key}.{number}"
                 folder.mkdir(mode=0o700, exist_ok=True)
-                _sync_folder(spool.path)
+                sync_folder(spool.path)
                 self._lock(folder)
                 number += 1
             self._folder = next(iter(self._locked))
@@ -219,11 +218,8 @@ class SpoolPlace:
 
     def _lock(self, folder: Path) -> None:
         """Take a folder over with all that is in it, if no other process has it."""
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
+        fd = lock_folder(folder)
+        if fd is None:
             return
         self._locked[folder] = fd
         for path in folder.iterdir():
@@ -257,7 +253,7 @@ class SpoolPlace:
         checksum = zlib.crc32(data)
         path = self._folder / f"{self._last:020d}-{len(lines)}-{checksum:08x}-{batch_id}.ndjson"
         try:
-            _write_durably(path, data)
+            write_durably(path, data)
         except OSError:
             self._spool.release(len(data))
             raise
@@ -278,37 +274,9 @@ class SpoolPlace:
     def close(self) -> None:
         """Let another process take over; may be called twice."""
         while self._locked:
-            _, fd = self._locked.popitem()
+            folder, fd = self._locked.popitem()
+            remove_if_empty(folder)
             os.close(fd)
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    """Write a file that is there whole, or not at all, also after a power failure."""
-    unfinished = path.with_name(f".{path.stem}.tmp")
-    try:
-        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        unfinished.rename(path)
-        _sync_folder(path.parent)
-    except OSError:
-        for name in (unfinished, path):
-            with contextlib.suppress(OSError):
-                name.unlink()
-        raise
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _size_on_disk(size: int) -> int:

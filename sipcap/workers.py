@@ -17,7 +17,7 @@ from typing import Final
 
 from sipcap.counters import Counters
 from sipcap.errors import CannotStart
-from sipcap.shared import SharedPage
+from sipcap.shared import SharedCount, SharedPage
 
 _PAGE_BYTES: Final = 16_384
 
@@ -27,6 +27,8 @@ class SharedCounters(SharedPage):
 
     def __init__(self) -> None:
         super().__init__(_PAGE_BYTES)
+        self.taken = SharedCount()
+        """Messages received, exact where the values may be a moment old: for a process that is killed."""
 
     def publish(self, counters: Counters) -> None:
         """Write the values as they are now."""
@@ -127,13 +129,16 @@ class Workers:
     def counters(self) -> Counters:
         """What all of them have counted, added up.
 
-        What a worker had read when it was killed, and had not handed on, is ``dropped{worker_killed}``.
+        What a worker had read when it was killed, and had not handed on as far as it has said, is
+        ``dropped{worker_killed}``.
         """
         total = Counters()
         for index, page in enumerate(self._pages):
             counted = Counters()
             counted.add(page.read())
-            if index in self._failed and (lost := counted.imbalance()):
-                counted.dropped["worker_killed"] += lost
+            if index in self._failed:
+                counted.received = max(counted.received, page.taken.value)
+                if lost := counted.imbalance():
+                    counted.dropped["worker_killed"] += lost
             total.add(counted.as_dict())
         return total

@@ -6,16 +6,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
+from sipcap import capturing
 from sipcap.capturing import CaptureWorkers, start_workers
 from sipcap.errors import Unwritten
+from sipcap.ndjson import encode_records
+from sipcap.record import Record
 from tests.support.background import children_of, forked_workers, is_running, wait_for
 from tests.support.captures import Run, running
-from tests.support.messages import chunk, hep3, hep3_datagram, sip_message, usual_chunks
+from tests.support.messages import chunk, hep3, hep3_datagram, hep3_with, sip, sip_message, usual_chunks
 from tests.support.receiving import PATIENCE_S, send_udp
 
 # Python 3.12 warns of a fork beside a thread: the threads are those of the test, and the workers touch none.
@@ -82,6 +85,27 @@ def test_workers_killed_while_they_hold_messages_are_balanced() -> None:
         counters = workers.counters()
         assert counters.imbalance() == 0
         assert counters.dropped["worker_killed"] > 0
+
+
+def test_workers_killed_before_they_say_what_they_took_are_balanced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came since the last published counters is received; of it, what was written is stored and the rest lost."""
+    monkeypatch.setattr(capturing, "FLUSH_INTERVAL_S", 60.0)  # between two publications
+
+    def encode(records: Sequence[Record]) -> bytes:
+        lines = encode_records(records)
+        if b"NOTIFY" in lines:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return lines
+
+    with running(children=1, encode=encode) as run, workers_of(run) as workers:
+        run.reader.start()
+        send_udp(run.port, *[hep3_with(sip())] * 2)
+        wait_for(lambda: run.data.count(b"\n") == 2)
+        send_udp(run.port, hep3_with(sip("NOTIFY")))
+        wait_for(lambda: not workers.reap())
+        counters = workers.counters()
+        assert (counters.received, counters.stored, counters.dropped) == (3, 2, {"worker_killed": 1})
+        assert counters.imbalance() == 0
 
 
 def test_workers_end_when_their_parent_is_killed() -> None:

@@ -212,6 +212,31 @@ def test_udp_collector_that_is_away_for_a_while(log: pytest.LogCaptureFixture) -
     assert "nobody listens there" in log.text
 
 
+def test_counters_never_fall() -> None:
+    """That nobody took a datagram shows after it was sent: until then it is in neither counter, then in one of them."""
+    counters = Counters()
+    with udp_collector() as collector:
+        port = port_of(collector)
+    seen: list[tuple[int, int]] = []
+
+    def look() -> int:
+        total = told(forwarder, counters)
+        seen.append((counters.forwarded, counters.forward_dropped))
+        return total
+
+    with Forwarder(to(f"udp:127.0.0.1:{port}"), counters) as forwarder:
+        for number in range(30):
+            send(forwarder, hep3_datagram(number))
+            until_s = time.monotonic() + 0.02
+            while time.monotonic() < until_s:
+                look()
+        wait_for(lambda: look() == 30, "all of them")
+    sent, dropped = zip(*seen, strict=True)
+    assert list(sent) == sorted(sent)
+    assert list(dropped) == sorted(dropped)
+    assert (counters.forwarded, counters.forward_dropped) == (0, 30)
+
+
 def test_datagram_that_is_too_large_is_dropped() -> None:
     """A frame that came over TCP may not fit one datagram of UDP."""
     counters = Counters()

@@ -125,6 +125,33 @@ def test_hook_that_finds_no_memory_again_and_again_is_given_up(counters: Counter
             runner.check()
 
 
+STARVED = """
+import sys
+from sipcap.counters import Counters
+from sipcap.hook_runner import HookFailed, HookRunner
+from sipcap.hooks import Hook
+kept = []
+def on(_):
+    while True:
+        kept.append(bytearray(100_000))
+with HookRunner(Hook("h.py:on", on), 20.0, Counters()) as runner:
+    try:
+        runner.ask(None)
+    except HookFailed:
+        own = [bytearray(100_000) for _ in range(400)]
+print(len(kept) > 400, len(own))
+"""
+
+
+def test_hook_that_takes_all_memory_leaves_its_process_enough() -> None:
+    """Where the bound of the process ends it, the process itself goes on with tens of MB."""
+    done = subprocess.run(
+        ["prlimit", "--as=400000000", sys.executable, "-c", STARVED], cwd=ROOT, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "True 400\n")
+
+
 def test_hook_that_recurses_without_end_is_an_error(counters: Counters) -> None:
     """The stack of the interpreter is bounded."""
     with pytest.raises(HookFailed, match="hook_error"):

@@ -180,6 +180,23 @@ def test_reader_gone_in_the_middle_counts_whole_lines_only(bench: Bench) -> None
     assert bench.counters.dropped == {"output": 500 - bench.counters.stored}
 
 
+class _Starved(LocalTurnstile):
+    def passed(self, records: int) -> None:
+        raise MemoryError(records)
+
+
+def test_memory_that_is_used_up_is_a_failure_with_its_reason(bench: Bench) -> None:
+    """Whoever captures sees that nothing will be written any more, instead of filling the queue."""
+    outlet = Outlet(bench.writing, bench.counters, _Starved())
+    outlet.start()
+    bench.counters.received += 2
+    outlet.put(Lines(sip_lines(2), 2, 0))
+    wait_until(lambda: outlet.ended)
+    outlet.close(CLOSE_S)
+    assert outlet.failure is not None and outlet.failure.errno == errno.ENOMEM
+    assert bench.counters.imbalance() == 0
+
+
 def test_disk_full_is_a_failure_with_its_reason() -> None:
     """A full disk behind a redirection ends the outlet, and nothing is written behind the failure."""
     counters = Counters()

@@ -177,6 +177,23 @@ def test_two_processes_have_places_of_their_own(open_place: Open, monkeypatch: p
     assert [(segment.batch_id, segment.is_own) for segment in second.segments] == [("a", False), ("b", True)]
 
 
+def test_folder_that_another_process_removes_is_not_used(open_place: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between looking and taking it over, its owner may have come to its end; then there is a new one."""
+    first = open_place()
+    opened = os.open
+
+    def open_late(path: Path, flags: int, *args: int) -> int:
+        fd = opened(path, flags, *args)
+        first.close()  # removes the folder, which is empty
+        return fd
+
+    monkeypatch.setattr(os, "open", open_late)
+    second = open_place()
+    monkeypatch.undo()
+    second.keep("a", _rows(), "away")
+    assert second.segments[0].load()[0] == "m"
+
+
 @pytest.mark.parametrize("other", [{"destination": "there"}, {"mode": "n"}])
 def test_another_destination_is_left_alone_and_said(
     open_place: Open, other: dict[str, str], caplog: pytest.LogCaptureFixture, tmp_path: Path

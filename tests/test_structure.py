@@ -22,7 +22,8 @@ LAYERS = (
     ("record", "extract", "ndjson", "schemas", "activity"),
     (
         "sources", "sinks", "routing", "modes", "config", "batching", "writing", "backlog", "deadletter", "spool",
-        "recovering", "outlet", "inlet", "workers", "routes", "hooks", "hook_runner", "forwarding", "reporting",
+        "spool_files", "recovering", "outlet", "inlet", "workers", "routes", "hooks", "hook_runner",
+        "forwarding", "reporting",
     ),
     ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
     ("upkeep", "calls", "service", "exporting"),

@@ -13,6 +13,7 @@ from sipcap.calls.query import Query
 from sipcap.calls.readers.base import Gone
 from sipcap.calls.rebuild import Found
 from sipcap.calls.source import Block, Source, Tables
+from sipcap.calls.suggest import nearest_tables
 from sipcap.ndjson import encode_records
 from sipcap.patterns import Pattern
 from sipcap.record import Record
@@ -102,7 +103,9 @@ class Search:
         chosen = dict.fromkeys(name for pattern in patterns for name in sorted(names) if pattern.matches(name))
         for pattern in patterns:
             if not any(pattern.matches(name) for name in chosen):
-                _LOGGER.warning("%s: no table is called %s", self._database.place, pattern.text)
+                _LOGGER.warning(
+                    "%s: no table is called %s%s", self._database.place, pattern.text, nearest_tables(pattern, names)
+                )
         return list(chosen)
 
     def batches(self, stopping: Callable[[], bool] = lambda: False) -> Iterator[list[Found]]:

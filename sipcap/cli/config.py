@@ -12,6 +12,7 @@ from sipcap.cli.options import common_options
 from sipcap.config.kamailio.translate import translate
 from sipcap.config.reading import read_settings
 from sipcap.config.settings import DEFAULT, Entry, Settings
+from sipcap.errors import CannotStart, all_of
 from sipcap.service.plan import OFF, Plan
 
 _LOGGER = logging.getLogger("sipcap")
@@ -37,13 +38,19 @@ def command() -> None:
 def check(path: Path) -> int:
     """Say whether a file can be used.
 
-    An error names file, line, key and the nearest valid one; the exit code is 3 then. The hook is loaded; databases
-    and sockets are not touched.
+    All errors are told, each with file, line, key and the nearest valid one; the exit code is 3 then. The hook is
+    loaded; databases and sockets are not touched.
     """
     settings = read_settings(path)
     plan = Plan(settings)
-    plan.check()
-    plan.extraction()
+    problems: list[str] = []
+    for examine in (plan.check, plan.extraction):
+        try:
+            examine()
+        except CannotStart as error:
+            problems += error.lines
+    if problems:
+        raise all_of(problems, settings.path)
     for line in summary_of(settings):
         click.echo(line)
     return 0
@@ -89,13 +96,17 @@ def from_kamailio(path: Path) -> int:
     Carried over are the parameters of sipcapture, the listeners, capture modes, and calls of sip_capture and
     sip_capture_forward as routes: their conditions may be about method, source, headers, HEP type and capture id.
     Definitions, substitutions and included files are followed. What no route can say is listed on stderr with file
-    and line, and the exit code is 1 then.
+    and line, and the exit code is 1 then. So it is if the file has nothing of sipcapture.
     """
     result = translate(path)
-    click.echo(result.text, nl=False)
-    for note in result.notes:
+    notes = result.notes if result.is_about_capture else result.unfollowed
+    if result.is_about_capture:
+        click.echo(result.text, nl=False)
+    else:
+        _LOGGER.error("%s: nothing in it is about sipcapture: no loadmodule, modparam or sip_capture()", path)
+    for note in notes:
         _LOGGER.warning("%s", note)
-    return 1 if result.notes else 0
+    return 1 if notes or not result.is_about_capture else 0
 
 
 def _tree(entries: tuple[Entry, ...]) -> dict[str, dict[str, dict[str, str]]]:

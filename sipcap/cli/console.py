@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -20,9 +21,29 @@ _PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _PICTURES |= dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
 
 
+_WORD = re.compile(r"\S+")
+_PASSWORD = re.compile(r"\b((?:password|passwd|pwd)=)[^&;\s]*", re.IGNORECASE)
+
+
 def escape_controls(text: str) -> str:
     """Make captured text harmless for a terminal; the result is one line."""
     return text.translate(_PICTURES)
+
+
+def hide_passwords(text: str) -> str:
+    """Hide the passwords of URLs, up to the last @ of the word: an @ in one should be escaped, but is shown no less."""
+    if "://" not in text:
+        return text
+    return _PASSWORD.sub(r"\1(hidden)", _WORD.sub(lambda word: _without_password(word[0]), text))
+
+
+def _without_password(word: str) -> str:
+    # Not one regular expression: in a long word of hostile text, that would be looked for from each of its characters.
+    place, end = word.find("://"), word.rfind("@")
+    colon = word.find(":", place + 3, max(end, 0)) if place >= 0 else -1
+    if colon < 0 or "/" in word[place + 3 : colon]:
+        return word
+    return f"{word[: colon + 1]}(hidden){word[end:]}"
 
 
 def wants_color(choice: str, stream: TextIO) -> bool:
@@ -36,14 +57,19 @@ def wants_color(choice: str, stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def _level(record: logging.LogRecord) -> int:
+    """What a line looks like; what somebody asked for by a signal passes as warnings do (-q), and is none."""
+    return logging.INFO if getattr(record, "is_answer", False) else record.levelno
+
+
 class _TextFormatter(logging.Formatter):
     def __init__(self, *, color: bool) -> None:
         super().__init__()
         self._color = color
 
     def format(self, record: logging.LogRecord) -> str:
-        text = escape_controls(record.getMessage())
-        if record.levelno < logging.WARNING:
+        text = escape_controls(hide_passwords(record.getMessage()))
+        if _level(record) < logging.WARNING:
             return f"sipcap: {text}"
         word = record.levelname.lower()
         if self._color:
@@ -55,8 +81,8 @@ class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
+            "level": logging.getLevelName(_level(record)).lower(),
+            "message": hide_passwords(record.getMessage()),
         }
         line.update(getattr(record, "fields", {}))
         return json.dumps(line, ensure_ascii=False)

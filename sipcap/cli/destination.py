@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from sipcap.cli.options import SecretType, options_bundle
 from sipcap.config.capture_modes import ModesFile, read_modes
 from sipcap.errors import CannotStart
 from sipcap.modes import DEFAULT_MODE, BadMode, CaptureMode, parse_mode
+from sipcap.routes import Route, Routes
 from sipcap.routing import HASH_SOURCES, MT_MODES, Router, split_patterns
 from sipcap.schemas import DEFAULT_TABLE, HOMER7, SCHEMAS, SIPCAPTURE
 from sipcap.sinks.base import Sink
@@ -22,6 +23,7 @@ from sipcap.sinks.identity import identity_of
 from sipcap.sinks.registry import open_sink
 from sipcap.sinks.url import DEFAULT_URL
 from sipcap.spool import Spool, SpoolPlace
+from sipcap.wire.message import SIP_PAYLOAD
 
 
 class ModeType(click.ParamType[CaptureMode | str]):
@@ -104,6 +106,8 @@ class Destination:
         budget: of new tables; None = any number.
         is_delayed: insert mode ``delayed``; see ``open_sink``.
         columns: the names that columns have in the tables, by the module's; see ``open_sink``.
+        routes: which records go to another mode or table; None = none does.
+        routed: tables for SIP in the mode's database that only routes of the configuration name.
     """
 
     mode: CaptureMode
@@ -115,6 +119,8 @@ class Destination:
     budget: Budget | None = None
     is_delayed: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
+    routes: Routes | None = None
+    routed: tuple[str, ...] = ()
 
     def router(self) -> Router:
         """Choose tables as the mode does."""
@@ -145,7 +151,7 @@ class Destination:
         mode = self.others[name]
         if self.schema == HOMER7:
             mode = replace(mode, tables=())
-        return replace(self, mode=mode, source=_source(mode), others=None)
+        return replace(self, mode=mode, source=_source(mode), others=None, routes=None)
 
 
 def destination_of(options: dict[str, Any]) -> Destination:
@@ -181,7 +187,25 @@ def destination_of(options: dict[str, Any]) -> Destination:
         "--db-url" if url or not (file or options.get("capture_mode")) else _source(mode),
         file.modes if file and names_count else None,
         is_delayed=options.get("insert_mode") == "delayed",
+        columns=file.columns if file else {},
+        routes=Routes(file.routes) if file and names_count and not tables else None,
+        routed=_routed(file.routes, mode) if file and schema != HOMER7 else (),
     )
+
+
+def _routed(routes: Sequence[Route], mode: CaptureMode) -> tuple[str, ...]:
+    own = (route for route in routes if (route.capture_mode or DEFAULT_MODE) == mode.name)
+    return tuple(route.table for route in own if route.table and route.hep_types <= {SIP_PAYLOAD})
+
+
+def database_of(options: dict[str, Any]) -> Destination:
+    """The database that ``--db-url``, ``--config`` and ``--capture-mode`` name, and what the mode says of its tables.
+
+    Raises:
+        CannotStart: the configuration is wrong, or has no such mode.
+    """
+    nothing: dict[str, Any] = {"tables": (), "schema": None, "report_table": None, "mt_mode": None, "hash_source": None}
+    return destination_of({**options, **nothing, "create": True})
 
 
 def _given(options: dict[str, Any], name: str) -> Any:

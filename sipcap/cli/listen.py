@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from sipcap.capturing import CaptureJob, capture_here, capture_in_workers
+from sipcap.capturing import CaptureJob, capture_live
 from sipcap.cli.options import (
     EndpointType,
     KeyType,
@@ -85,7 +85,10 @@ receive_options = options_bundle(
     "    hep(0x011) and so on. It returns 1 or None: go on; 0: do not store it; or\n"
     '    Route(table="calls_%Y%m%d", capture_mode="mode1"), which the line tells sipcap store by its keys _table and\n'
     "    _mode. Whatever else it does costs the message: it is counted as rejected, hook_error or hook_timeout.\n"
-    "    The file is loaded before processes are forked. What a hook prints goes to stderr.",
+    "    The file is loaded before processes are forked, as one is with any hook: if it hangs, that process ends, and\n"
+    "    what it had taken in is counted (dropped, worker_killed; exit code 5). What a hook prints goes to stderr.\n"
+    "    Where memory is bounded (ulimit -v, prlimit --as), a hook is refused the last 64 MiB: what it keeps costs\n"
+    "    messages first, and then, after 100 of them in a row, its process.",
 )
 @receive_options
 @extract_options
@@ -126,10 +129,7 @@ def command(**options: Any) -> int:
             source.open()
         except BadFilterError as error:
             raise click.BadParameter(str(error), param_hint="--bpf") from None
-        if job.children == 1:
-            capture_here(job, stop)
-        else:
-            capture_in_workers(job, stop)
+        capture_live(job, stop)
     return 0
 
 

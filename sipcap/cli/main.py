@@ -146,7 +146,8 @@ def _run_command(args: Sequence[str] | None) -> int:
             pass  # nobody is there to read it; the exit code still tells
         return error.exit_code
     except SipcapError as error:
-        report_error(str(error))
+        for line in error.lines:
+            report_error(line)
         return error.exit_code
     return result if isinstance(result, int) else 0
 

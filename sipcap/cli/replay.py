@@ -30,6 +30,7 @@ from sipcap.replaying import ReplayStop, Restamped, replay_to_hep, replay_to_out
 from sipcap.sinks.hep import DEFAULT_CAPTURE_ID, HepSink, HepTarget
 from sipcap.sinks.pacing import Pacer
 from sipcap.sources.capture_bytes import STDIN
+from sipcap.sources.passed_over import log_passed_over
 from sipcap.sources.pcap import PcapOptions, PcapSource
 from sipcap.sources.replayed import ReplaySource
 from sipcap.stopping import Stop
@@ -286,7 +287,4 @@ def _summarize(source: ReplaySource) -> None:
     """Say what became of every message and packet."""
     counters = source.stats
     _LOGGER.info("%s", counters.summary(), extra={"fields": counters.as_dict()})
-    if source.skipped:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(source.skipped.items()))
-        text = f"packets without a message: {source.skipped.total()} ({reasons})"
-        _LOGGER.info("%s", text, extra={"fields": {"skipped": dict(source.skipped)}})
+    log_passed_over(source.skipped, source.tcp)

@@ -67,7 +67,7 @@ def command(**options: Any) -> int:
     elif data:
         _LOGGER.info("--data goes into each record that stdin has; for one row by hand, give it none: </dev/null")
     options |= _NOT_ASKED | {"report_table": _one_table(options["table"])}
-    destination = destination_of(options)
+    destination = replace(destination_of(options), routes=None)  # this record has its table
     if destination.report_pattern is None and destination.schema != HOMER7:
         destination = replace(destination, report_pattern=DEFAULT_REPORT_TABLE)
     return store_inputs(options, destination, ("-",), maker)

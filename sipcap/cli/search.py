@@ -13,8 +13,11 @@ import click
 from sipcap.calls.query import Condition, Query, address_is, equals, node_is
 from sipcap.calls.readers.registry import open_tables
 from sipcap.calls.search import Search, encode_found
+from sipcap.calls.source import Tables
+from sipcap.cli.destination import Destination, database_of, mode_options
 from sipcap.cli.options import common_options, encoder_for, format_option
-from sipcap.cli.selection import TIME, db_url_option, patterns_of
+from sipcap.cli.selection import TIME, db_url_option, patterns_of, usual_tables
+from sipcap.errors import CannotStart
 from sipcap.schemas import DEFAULT_TABLE
 from sipcap.stopping import Stop
 
@@ -24,6 +27,7 @@ EXAMPLES
     $ sipcap search --table 'sip_capture_%Y%m%d' --callid abc@host
     $ sipcap search --since -1h --method INVITE | jq -r .ruri_user | sort | uniq -c
     $ sipcap search --table 'rtcp_capture' --callid abc@host | jq .msg
+    $ sipcap search --config modes.ini --capture-mode mode1 --since -1h
     $ sipcap search --until 2026-01-01 | sipcap store --db-url sqlite:///old.db
 
 \b
@@ -36,8 +40,10 @@ NOTES
 @db_url_option
 @click.option(
     "--table", "tables", multiple=True, metavar="PATTERN[|PATTERN]",
-    help=f"Tables to look in, strftime patterns for all their names; repeatable.  [default: {DEFAULT_TABLE}]",
+    help="Tables to look in, strftime patterns for all their names; repeatable.  "
+         f"[default: those of the capture mode and of the routes to it, or {DEFAULT_TABLE}]",
 )  # fmt: skip
+@mode_options
 @click.option("--since", type=TIME, metavar="TIME", help="From this time on: -1h, -2d, or ISO 8601 (UTC).")
 @click.option("--until", type=TIME, metavar="TIME", help="Before this time.")
 @click.option("--callid", multiple=True, help="With this Call-ID; a report: with this correlation id. Repeatable.")
@@ -56,16 +62,17 @@ def command(**options: Any) -> int:
     """Find messages in a database and write them as NDJSON, in the order of time.
 
     All tables that a pattern can name are looked in, and the result is one stream. A record comes out as it
-    went in. Without a condition all messages come.
+    went in. Without a condition all messages come. With --config, columns that the file renames are understood.
 
     The exit code is 1 if nothing was found.
     """
     stop = Stop()
     stop.install()
-    patterns = patterns_of(options["tables"] or (DEFAULT_TABLE,))
+    database = database_of(options)
+    patterns = patterns_of(options["tables"] or usual_tables(database))
     encode = encoder_for(options["output_format"])
     query = query_of(options)
-    tables = open_tables(options["db_url"])
+    tables = _open(database)
     try:
         search = Search(tables, patterns, query, options["limit"])
         for batch in search.batches(lambda: stop.requested):
@@ -82,6 +89,13 @@ def command(**options: Any) -> int:
         _LOGGER.info("nothing found in %d table(s)", len(search.tables))
         return 1
     return 0
+
+
+def _open(database: Destination) -> Tables:
+    try:
+        return open_tables(database.mode.db_url, database.columns)
+    except CannotStart as error:
+        raise type(error)(str(error).replace("--db-url", database.source)) from None
 
 
 def query_of(options: dict[str, Any]) -> Query:

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from sipcap.cli.destination import mode_options
+from sipcap.cli.destination import Destination, mode_options
 from sipcap.cli.options import SecretType, options_bundle
 from sipcap.cli.tables_text import format_option
 from sipcap.patterns import Pattern, read_patterns
 from sipcap.quantities import duration_s, size_bytes, time_us
+from sipcap.schemas import DEFAULT_TABLE
 from sipcap.sinks.url import DEFAULT_URL
 from sipcap.tables import SCHEMA_PATTERNS
 
@@ -51,15 +52,18 @@ def patterns_of(tables: Sequence[str]) -> tuple[Pattern, ...]:
         raise click.BadParameter(str(error), param_hint="--table") from None
 
 
+def usual_tables(database: Destination) -> tuple[str, ...]:
+    """The tables of a capture mode: its own, or those that its schema has; and where routes put what is for it."""
+    tables = database.mode.tables or SCHEMA_PATTERNS.get(database.schema, (DEFAULT_TABLE,))
+    return tuple(dict.fromkeys((*tables, *database.routed)))
+
+
 db_url_option = click.option(
-    "--db-url", type=SecretType(), default=DEFAULT_URL, show_default=True, metavar="URL|@FILE",
-    envvar=["SIPCAP_DB_URL"], help="The database.",
+    "--db-url", type=SecretType(), metavar="URL|@FILE", envvar=["SIPCAP_DB_URL"],
+    help=f"The database.  [default: {DEFAULT_URL}]",
 )  # fmt: skip
 tables_options = options_bundle(
-    click.option(
-        "--db-url", type=SecretType(), metavar="URL|@FILE", envvar=["SIPCAP_DB_URL"],
-        help=f"The database.  [default: {DEFAULT_URL}]",
-    ),
+    db_url_option,
     click.option(
         "--table", "tables", multiple=True, metavar="PATTERN[|PATTERN]",
         help="The tables that are meant, and no others: strftime patterns (UTC); repeatable.",

@@ -126,8 +126,9 @@ CAPTURE MODES
     The module's own notation stands on the command line or, a line each, under the key capture_mode of [sipcap]:
     mode1=>db_url=mysql://user:password@host/database;table_name=a|b;mt_mode=hash;hash_source=call_id;
     hash takes CRC-32 of the source modulo the number of tables, as the module does; an empty source is hashed too.
-    With --config alone, a dead letter goes back to the mode that it was meant for; --capture-mode or --db-url
-    take all records.
+    With --config alone, records follow the routes of the file, as in sipcap run, and a dead letter goes back to
+    the mode that it was meant for; --capture-mode or --db-url take all records. --table is for those that no
+    hook and no dead letter has a place for, whatever the routes say.
 
 \b
 SCHEMAS
@@ -176,8 +177,11 @@ def store_inputs(
     if dead_letters is not None:
         _check_inputs(names, dead_letters)
     drain = _Drain(stop, options["drain_timeout"])
-    waiting = _waiting_places(destination, spool_of(options))
+    spool = spool_of(options)
+    waiting = _waiting_places(destination, spool)
     with contextlib.ExitStack() as sinks:
+        if spool is not None:
+            sinks.callback(spool.close)
 
         def lane_of(place: Destination, sink: Sink) -> Lane:
             name = place.mode.name
@@ -192,7 +196,9 @@ def store_inputs(
 
         others = {name: partial(other_lane, name) for name in destination.others or ()}
         own = lane_of(destination, open_or_defer(destination.connect, can_wait=bool(waiting)))
-        store = Store(own, counters, strict=options["strict"], others=others or None, convert=convert)
+        store = Store(
+            own, counters, strict=options["strict"], others=others or None, convert=convert, routes=destination.routes
+        )
         for name in [name for name in others if name in waiting and waiting[name].segments]:
             store.enter(name)
         whole = _store_files(store, names, drain, counters)

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from sipcap.cli.destination import Destination, destination_of
+from sipcap.calls.suggest import nearest_tables
+from sipcap.cli.destination import Destination, database_of
 from sipcap.cli.options import common_options
 from sipcap.cli.selection import (
     DURATION,
@@ -94,14 +95,11 @@ def _job(options: dict[str, Any], *, create: bool = False) -> Iterator[_Job]:
     stop = Stop()
     stop.install()
     patterns = patterns_of(options["tables"]) if options["tables"] else ()
-    destination = destination_of({
-        **options, "tables": (), "schema": None, "report_table": None, "mt_mode": None, "hash_source": None,
-        "create": True,
-    })  # fmt: skip
+    destination = database_of(options)
     patterns = patterns or patterns_of(_usual_tables(options, destination))
     if any(pattern.matches(LEDGER) for pattern in patterns):
         raise click.BadParameter(f"{LEDGER} is not a table of messages", param_hint="--table")
-    upkeep = open_upkeep(destination.mode.db_url, create=create)
+    upkeep = open_upkeep(destination.mode.db_url, create=create, columns=destination.columns)
     try:
         yield _Job(upkeep, patterns, stop, int(time.time()), printer(options["output_format"]))
     except SinkError as error:
@@ -142,7 +140,7 @@ def list_command(**options: Any) -> int:
     with _job(options) as job:
         pieces = job.pieces()
         job.show(map(listing, pieces))
-        return _found(pieces)
+        return _found(job, pieces)
 
 
 @command.command("plan")
@@ -163,7 +161,7 @@ def plan_command(**options: Any) -> int:
         job.show(step.as_dict() for step in forecast(pieces, steps, job.now_s, keep_s, max_bytes))
         growth = growth_per_day(pieces, job.now_s)
         job.show([summary(pieces, growth, job.now_s, keep_s, job.upkeep.room_bytes())])
-        return _found(pieces)
+        return _found(job, pieces)
 
 
 @command.command("create")
@@ -256,10 +254,12 @@ def _dotted(steps: Sequence[Step]) -> set[str]:
     return {f"{step.table}.{step.partition}" for step in steps}
 
 
-def _found(pieces: Sequence[Chosen]) -> int:
+def _found(job: _Job, pieces: Sequence[Chosen]) -> int:
     if pieces:
         return 0
-    _LOGGER.info("no table matches")
+    names = job.upkeep.names()
+    for pattern in job.patterns:
+        _LOGGER.info("no table matches %s%s", pattern.text, nearest_tables(pattern, names))
     return 1
 
 

@@ -63,7 +63,7 @@ def _on_page(watch: _Watch, place: str) -> None:
     with Live(
         console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
     ) as live:  # fmt: skip
-        watch.run(lambda change, trouble: live.update(page_of(change, place, console.height, trouble), refresh=True))
+        watch.run(lambda change, trouble: live.update(page_of(change, place, console, trouble), refresh=True))
 
 
 def _show_line(change: Change, trouble: str) -> None:

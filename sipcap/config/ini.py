@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from sipcap.errors import CannotStart
-from sipcap.limits import MAX_CONFIG_BYTES
+from sipcap.errors import CannotStart, ManyWrong, WrongLine
+from sipcap.limits import MAX_CONFIG_BYTES, MAX_CONFIG_ERRORS
 
 _COMMENTS: Final = "#;"
 _BOM: Final = "\ufeff"
@@ -55,18 +56,59 @@ class Section:
 
 @dataclass(frozen=True)
 class IniFile:
-    """A file that was read; ``path`` is as the user wrote it."""
+    """A file that was read; ``path`` is as the user wrote it.
+
+    Whoever reads values keeps what is wrong with them in ``problems`` and goes on, and calls ``finish`` at the end, so
+    that all errors of a file are told together.
+    """
 
     path: str
     sections: tuple[Section, ...]
+    problems: list[CannotStart] = field(default_factory=list, compare=False)
+    unclear: set[str] = field(default_factory=set, compare=False)
+    """Names of sections with lines that are not understood: what seems to be missing in there may stand in them."""
 
     def of_kind(self, kind: str) -> Iterator[Section]:
         """All ``[kind]`` and ``[kind:label]``."""
         return (section for section in self.sections if section.kind == kind)
 
-    def error(self, line: int, text: str) -> CannotStart:
+    def error(self, line: int, text: str) -> WrongLine:
         """An error that names file and line."""
-        return CannotStart(f"{self.path}:{line}: {text}")
+        return WrongLine(f"{self.path}:{line}: {text}", line)
+
+    def error_at(self, origin: str, text: str) -> CannotStart:
+        """An error about a value that has this origin: file and line, or something else."""
+        file, _, line = origin.rpartition(":")
+        return (
+            self.error(int(line), text) if file == self.path and line.isdecimal() else CannotStart(f"{origin}: {text}")
+        )
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Keep an error that ends the block; raises ManyWrong if there are more than anybody reads."""
+        try:
+            yield
+        except ManyWrong:
+            raise
+        except CannotStart as error:
+            self.keep(error)
+
+    def keep(self, error: CannotStart) -> None:
+        """Keep an error; raises ManyWrong if there are more than anybody reads."""
+        self.problems.append(error)
+        if len(self.problems) > MAX_CONFIG_ERRORS:
+            self.finish()
+
+    def finish(self) -> None:
+        """Raise CannotStart if there was any error: the one, or all in the order of the file."""
+        if len(self.problems) == 1:
+            raise self.problems[0]
+        if self.problems:
+            told = sorted(self.problems, key=lambda each: each.line if isinstance(each, WrongLine) else 0)
+            lines = [str(each) for each in told[:MAX_CONFIG_ERRORS]]
+            if len(told) > len(lines):
+                lines.append(f"{self.path}: more errors than {MAX_CONFIG_ERRORS}; the others are not looked for")
+            raise ManyWrong(lines, self.path)
 
 
 def read_bounded(path: Path) -> bytes:
@@ -86,8 +128,12 @@ def read_bounded(path: Path) -> bytes:
 
 
 def read_ini(path: Path) -> IniFile:
-    """Read and parse a configuration file; raises CannotStart as ``read_bounded`` and ``parse_ini``."""
-    return parse_ini(read_bounded(path), str(path))
+    """Read and parse a configuration file; lines that are none are among its problems.
+
+    Raises:
+        CannotStart: as ``read_bounded``.
+    """
+    return _parse(read_bounded(path), str(path))
 
 
 def parse_ini(data: bytes, path: str) -> IniFile:
@@ -104,73 +150,90 @@ def parse_ini(data: bytes, path: str) -> IniFile:
         CannotStart: with file and line, if a line is none of section, ``key = value``, comment or continuation, or
             if a section or key is there twice.
     """
-    sections: dict[str, Section] = {}
-    current: Section | None = None
-    open_key = ""  # whose value may go on
-    further: list[tuple[int, str]] = []  # the lines of it that are not in it yet
+    ini = _parse(data, path)
+    ini.finish()
+    return ini
 
-    def finish_value() -> None:
-        if current is not None and further:
-            current.values[open_key] = Value((*current.values[open_key].lines, *further))
-            further.clear()
 
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        text = _decode(line, path, number)
+def _parse(data: bytes, path: str) -> IniFile:
+    parser = _Parser(path)
+    with suppress(ManyWrong):  # they are kept, and told at the end
+        for number, line in enumerate(data.split(b"\n"), start=1):
+            with parser.ini.gathering():
+                parser.take(number, line)
+    parser.finish_value()
+    for section in parser.sections.values():
+        section.values.pop("", None)
+    return replace(parser.ini, sections=tuple(parser.sections.values()))
+
+
+class _Parser:
+    """Takes one line after the other. What goes on behind a wrong line is read, and belongs to nothing."""
+
+    def __init__(self, path: str) -> None:
+        self.ini = IniFile(path, ())
+        self.sections: dict[str, Section] = {}
+        self._current: Section | None = None
+        self._key: str | None = None  # whose value may go on
+        self._further: list[tuple[int, str]] = []  # the lines of it that are not in it yet
+
+    def finish_value(self) -> None:
+        """The value that may go on is whole."""
+        if self._current is not None and self._key is not None and self._further:
+            value = self._current.values[self._key]
+            self._current.values[self._key] = Value((*value.lines, *self._further))
+        self._key = None
+        self._further = []
+
+    def take(self, number: int, line: bytes) -> None:
+        """Take a line; raises WrongLine."""
+        text = self._decode(line, number)
         stripped = text.strip()
         if not stripped:
-            finish_value()
-            open_key = ""
+            self.finish_value()
         elif stripped[0] in _COMMENTS:
-            continue
+            return
         elif text[0] in " \t":
-            if current is None or not open_key:
-                raise _error(path, number, "indented, but there is no value that goes on here")
-            further.append((number, stripped))
+            if self._current is None or self._key is None:
+                raise self.ini.error(number, "indented, but there is no value that goes on here")
+            self._further.append((number, stripped))
         elif stripped[0] == "[":
-            finish_value()
-            current = _section(stripped, path, number, sections)
-            open_key = ""
-        elif current is None:
-            raise _error(path, number, "a key before the first [section]")
+            self.finish_value()
+            self._begin_section(stripped, number)
         else:
-            finish_value()
-            open_key = _add_value(current, stripped, path, number)
-    finish_value()
-    return IniFile(path, tuple(sections.values()))
+            self.finish_value()
+            self._begin_value(stripped, number)
 
+    def _decode(self, line: bytes, number: int) -> str:
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise self.ini.error(number, f"not UTF-8: {error.reason}") from None
+        if "\0" in text:
+            raise self.ini.error(number, "a NUL byte: no text file")
+        return text.removeprefix(_BOM) if number == 1 else text
 
-def _decode(line: bytes, path: str, number: int) -> str:
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise _error(path, number, f"not UTF-8: {error.reason}") from None
-    if "\0" in text:
-        raise _error(path, number, "a NUL byte: no text file")
-    return text.removeprefix(_BOM) if number == 1 else text
+    def _begin_section(self, text: str, number: int) -> None:
+        self._current = section = Section(text[1:-1].strip(), number)
+        if not text.endswith("]"):
+            raise self.ini.error(number, "expected ] at the end of the line; comments stand on lines of their own")
+        first = self.sections.setdefault(f"{section.kind}:{section.label}", section)
+        if first is not section:
+            raise self.ini.error(number, f"[{section.name}] is here for the second time; first in line {first.line}")
 
-
-def _section(text: str, path: str, number: int, sections: dict[str, Section]) -> Section:
-    if not text.endswith("]"):
-        raise _error(path, number, "expected ] at the end of the line; comments stand on lines of their own")
-    section = Section(text[1:-1].strip(), number)
-    name = f"{section.kind}:{section.label}"
-    if name in sections:
-        raise _error(path, number, f"[{section.name}] is here for the second time; first in line {sections[name].line}")
-    sections[name] = section
-    return section
-
-
-def _add_value(section: Section, text: str, path: str, number: int) -> str:
-    key, equals, value = text.partition("=")
-    key = key.rstrip()
-    if not equals or not key:
-        raise _error(path, number, "expected key = value")
-    if key in section.values:
-        first = section.values[key].line
-        raise _error(path, number, f"{key} is here for the second time; first in line {first}")
-    section.values[key] = Value(((number, value.strip()),))
-    return key
-
-
-def _error(path: str, line: int, text: str) -> CannotStart:
-    return IniFile(path, ()).error(line, text)
+    def _begin_value(self, text: str, number: int) -> None:
+        section = self._current
+        if section is None:
+            self._current = Section("", number)
+            raise self.ini.error(number, "a key before the first [section]")
+        key, equals, value = text.partition("=")
+        key = key.rstrip()
+        lines = Value(((number, value.strip()),))
+        self._key = key if equals and key and key not in section.values else ""  # "": what goes on is dropped
+        first = section.values.get(key)
+        section.values[self._key] = lines
+        if not equals or not key:
+            self.ini.unclear.add(section.name)
+            raise self.ini.error(number, "expected key = value")
+        if first is not None:
+            raise self.ini.error(number, f"{key} is here for the second time; first in line {first.line}")

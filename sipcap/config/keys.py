@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sipcap.config import values
-from sipcap.config.ini import IniFile
+from sipcap.config.ini import IniFile, Section
 from sipcap.config.values import HIDDEN, Key, hidden, joined, or_nothing, switch_text
 from sipcap.limits import DEAD_LETTER_BYTES, DRAIN_TIMEOUT_S, HOOK_TIMEOUT_S, MAX_CHILDREN, RCVBUF_BYTES, SPOOL_BYTES
 from sipcap.modes import MODE_KEYS, nearest
@@ -230,21 +231,31 @@ LABELLED: Final = frozenset({CAPTURE_MODE, LISTEN, ROUTE})
 """Sections that have a name behind a colon."""
 
 
-def check_keys(ini: IniFile) -> None:
-    """Refuse what cannot stand in a configuration file.
+def check_keys(ini: IniFile) -> IniFile:
+    """Find what cannot stand in a configuration file.
 
-    Raises:
-        CannotStart: an unknown section or key; it names file, line and the nearest valid name.
+    Returns:
+        The file without it: an unknown section or key is among its problems, which name file, line and the nearest
+        valid name.
     """
+    known = []
     for section in ini.sections:
-        if section.kind not in SECTIONS:
-            known = ", ".join(f"{kind}:NAME" if kind in LABELLED else kind for kind in SECTIONS)
-            hint = nearest(section.kind, SECTIONS)
-            raise ini.error(section.line, f"unknown section [{section.name}]{hint} (known: {known})")
-        if bool(section.label) is not (section.kind in LABELLED):
-            wanted = f"[{section.kind}:NAME]" if section.kind in LABELLED else f"[{section.kind}]"
-            raise ini.error(section.line, f"[{section.name}] is written {wanted}")
-        keys = SECTIONS[section.kind]
-        for key, value in section.values.items():
-            if key not in keys:
-                raise ini.error(value.line, f"unknown key {key} in [{section.name}]{nearest(key, keys)}")
+        with ini.gathering():
+            _check_section(ini, section)
+            known.append(section)
+        for key in [key for key in section.values if key not in SECTIONS.get(section.kind, section.values)]:
+            hint = nearest(key, SECTIONS[section.kind])
+            ini.unclear.add(section.name)
+            ini.keep(ini.error(section.values.pop(key).line, f"unknown key {key} in [{section.name}]{hint}"))
+    return replace(ini, sections=tuple(known))
+
+
+def _check_section(ini: IniFile, section: Section) -> None:
+    """Raise CannotStart for a section that cannot be."""
+    if section.kind not in SECTIONS:
+        known = ", ".join(f"{kind}:NAME" if kind in LABELLED else kind for kind in SECTIONS)
+        hint = nearest(section.kind, SECTIONS)
+        raise ini.error(section.line, f"unknown section [{section.name}]{hint} (known: {known})")
+    if bool(section.label) is not (section.kind in LABELLED):
+        wanted = f"[{section.kind}:NAME]" if section.kind in LABELLED else f"[{section.kind}]"
+        raise ini.error(section.line, f"[{section.name}] is written {wanted}")

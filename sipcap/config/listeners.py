@@ -20,6 +20,7 @@ _SHARED: Final = ("auth_key", "allow", "tls_cert", "tls_key", "tls_client_ca")
 _OF_PACKETS: Final = frozenset({"iface", "promisc", "bpf", "direction"})
 _OF_HEP: Final = frozenset(_SHARED)
 _OF_THIS_MACHINE: Final = tuple(Endpoint(protocol, "127.0.0.1", HEP_PORT, HEP_PORT) for protocol in ("udp", "tcp"))
+_ANY: Final = ("*", "0.0.0.0", "::")  # noqa: S104  # compared, not bound
 _ADDED: Final = {"hep_capture_on": HEP, "raw_ipip_capture_on": IPIP, "raw_moni_capture_on": MIRROR}
 
 
@@ -31,40 +32,56 @@ def listeners_of(ini: IniFile, main: Overrides, overrides: Overrides) -> list[Fo
         main: the values of ``[sipcap]``.
         overrides: of keys of ``[listen:*]``; with ``listen`` among them, they make the only listener.
 
-    Raises:
-        CannotStart: with file, line and key.
+    Returns:
+        All that can be made; what is wrong with others is among the problems of the file.
     """
     if "listen" in overrides:
         section = Section(f"{LISTEN}:options", 0)
-        return [_listener(ini, section, main, overrides, overrides["listen"].origin)]
+        found = [_listener(ini, section, main, overrides, overrides["listen"].origin)]
+        return [each for each in found if each is not None]
     found = [_listener(ini, section, main, overrides, f"{ini.path}:{section.line}") for section in ini.of_kind(LISTEN)]
-    found += [_added(key, mode, main, overrides) for key, mode in _ADDED.items() if main[key].value]
+    found += [_added(ini, key, mode, main, overrides) for key, mode in _ADDED.items() if main[key].value]
     if not found:
         is_hep = "mode" not in overrides or overrides["mode"].value == HEP
         usual = {"listen": Override(_OF_THIS_MACHINE if is_hep else (), DEFAULT), **overrides}
         found = [_listener(ini, Section(f"{LISTEN}:{HEP}", 0), main, usual, DEFAULT)]
-    _check_names(ini, found)
-    return found
+    made = [each for each in found if each is not None]
+    _check_names(ini, made)
+    _check_endpoints(ini, made)
+    return made
 
 
-def _listener(ini: IniFile, section: Section, main: Overrides, overrides: Overrides, origin: str) -> Found:
+def _listener(ini: IniFile, section: Section, main: Overrides, overrides: Overrides, origin: str) -> Found | None:
+    """The listener of a section; None if something in it is wrong."""
+    problems = len(ini.problems)
     found: dict[str, Override] = {}
     for key, meaning in LISTEN_KEYS.items():
         if key in overrides:
             found[key] = overrides[key]
         elif key in section.values:
-            line = section.values[key].line
-            try:
-                found[key] = Override(meaning.read(section.values[key].text), f"{ini.path}:{line}")
-            except ValueError as error:
-                raise ini.error(line, f"[{section.name}] {key} {error}") from None
+            with ini.gathering():
+                found[key] = _value(ini, section, key)
         else:
             found[key] = main[key] if key in _SHARED else Override(meaning.default, DEFAULT)
-    mode = found["mode"].value
-    if "listen" not in overrides:
-        found["listen"] = _endpoints(ini, section, mode)
-    _check(ini, section, mode)
-    return _made(section.label, found, origin)
+    if "mode" in found:
+        mode = found["mode"].value
+        if "listen" not in overrides and ("listen" in section.values or section.name not in ini.unclear):
+            with ini.gathering():
+                found["listen"] = _endpoints(ini, section, mode)
+        _check(ini, section, mode)
+    made: Found | None = None
+    if len(ini.problems) == problems and "listen" in found:
+        with ini.gathering():
+            made = _made(ini, section.label, found, origin)
+    return made
+
+
+def _value(ini: IniFile, section: Section, key: str) -> Override:
+    value = section.values[key]
+    try:
+        return Override(LISTEN_KEYS[key].read(value.text), f"{ini.path}:{value.line}")
+    except ValueError as error:
+        raise ini.error(value.line, f"[{section.name}] {key} {error}") from None
 
 
 def _endpoints(ini: IniFile, section: Section, mode: str) -> Override:
@@ -84,14 +101,14 @@ def _endpoints(ini: IniFile, section: Section, mode: str) -> Override:
 
 
 def _check(ini: IniFile, section: Section, mode: str) -> None:
-    """Refuse keys that would have no effect."""
+    """Find keys that would have no effect."""
     useless = _OF_PACKETS if mode == HEP else _OF_HEP
     for key, value in section.values.items():
         if key in useless or (mode == IPIP and key == "promisc"):
-            raise ini.error(value.line, f"[{section.name}] {key} has no meaning with mode = {mode}")
+            ini.keep(ini.error(value.line, f"[{section.name}] {key} has no meaning with mode = {mode}"))
 
 
-def _added(key: str, mode: str, main: Overrides, overrides: Overrides) -> Found:
+def _added(ini: IniFile, key: str, mode: str, main: Overrides, overrides: Overrides) -> Found | None:
     """The listener of ``hep_capture_on``, ``raw_ipip_capture_on`` or ``raw_moni_capture_on``."""
     origin = main[key].origin
     found = {each: Override(meaning.default, DEFAULT) for each, meaning in LISTEN_KEYS.items()}
@@ -108,16 +125,20 @@ def _added(key: str, mode: str, main: Overrides, overrides: Overrides) -> Found:
         if main["raw_moni_bpf_on"].value and mode == MIRROR:
             found["bpf"] = Override("auto", main["raw_moni_bpf_on"].origin)
     found["children"] = main["raw_sock_children"]
-    return _made(key.removesuffix("_capture_on"), {**found, **overrides}, origin)
+    try:
+        return _made(ini, key.removesuffix("_capture_on"), {**found, **overrides}, origin)
+    except CannotStart as error:
+        ini.keep(error)
+        return None
 
 
-def _made(name: str, found: Mapping[str, Override], origin: str) -> Found:
+def _made(ini: IniFile, name: str, found: Mapping[str, Override], origin: str) -> Found:
     fields: dict[str, Any] = {key: value for key, (value, _) in found.items() if key != "listen"}
     listener = Listener(name=name, endpoints=found["listen"].value, origin=origin, **fields)
     if listener.promisc and listener.iface in ("", "any"):
-        raise CannotStart(f"{origin}: listener {name}: promisc needs iface: it is for one interface")
+        raise ini.error_at(origin, f"listener {name}: promisc needs iface: it is for one interface")
     if listener.bpf == "auto" and not ports_of(listener.endpoints):
-        raise CannotStart(f"{origin}: listener {name}: bpf = auto follows from the ports of listen: there are none")
+        raise ini.error_at(origin, f"listener {name}: bpf = auto follows from the ports of listen: there are none")
     entries = []
     for key, (value, came_from) in found.items():
         shown = values.joined(value) if key == "listen" else LISTEN_KEYS[key].shown(value)
@@ -130,8 +151,33 @@ def _check_names(ini: IniFile, found: Sequence[Found]) -> None:
     seen: set[str] = set()
     for listener, _ in found:
         if listener.name in seen:
-            raise CannotStart(f"{listener.origin}: a listener called {listener.name} is in {ini.path} already")
+            ini.keep(ini.error_at(listener.origin, f"a listener called {listener.name} is in {ini.path} already"))
         seen.add(listener.name)
+
+
+def _check_endpoints(ini: IniFile, found: Sequence[Found]) -> None:
+    """What arrives at a port can be one listener's only. Packets that are watched, several may have."""
+    taken: list[tuple[Endpoint, str]] = []
+    for listener, entries in found:
+        if listener.mode != HEP:
+            continue
+        origin = next(entry.origin for entry in entries if entry.key == "listen")
+        for endpoint in listener.endpoints:
+            first = next((origin for other, origin in taken if _is_same(endpoint, other)), None)
+            if first is not None:
+                text = f"[{LISTEN}:{listener.name}] listen: {endpoint} is listened on in {first} already"
+                ini.keep(ini.error_at(origin, text))
+            taken.append((endpoint, origin))
+
+
+def _is_same(one: Endpoint, other: Endpoint) -> bool:
+    """Whether two endpoints share a port of one address."""
+    is_tcp = [endpoint.protocol != "udp" for endpoint in (one, other)]
+    hosts = {"*" if endpoint.host in _ANY else endpoint.host.lower() for endpoint in (one, other)}
+    are_apart = {one.host, other.host} == {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+    is_any_port = not one.port or not other.port
+    overlap = one.port <= other.last_port and other.port <= one.last_port
+    return is_tcp[0] is is_tcp[1] and len(hosts) == 1 and not are_apart and not is_any_port and overlap
 
 
 def ports_of(endpoints: Sequence[Endpoint]) -> list[range]:

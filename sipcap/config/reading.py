@@ -10,10 +10,9 @@ from sipcap.config.capture_modes import modes_of
 from sipcap.config.ini import IniFile, Section, read_ini
 from sipcap.config.keys import COLUMN_KEYS, MAIN, MAIN_KEYS, ROUTE, check_keys, url_text
 from sipcap.config.listeners import Overrides, listeners_of
-from sipcap.config.settings import DEFAULT, Entry, Listener, Override, Settings
-from sipcap.config.values import Key
-from sipcap.modes import MODE_KEYS, CaptureMode, nearest
-from sipcap.routes import BadRoute, Route, make_route
+from sipcap.config.route_sections import routes_of
+from sipcap.config.settings import DEFAULT, Entry, Listener, Override, Settings, read_value
+from sipcap.modes import MODE_KEYS, CaptureMode
 
 _ELSEWHERE: Final = frozenset({
     *MODE_KEYS, *COLUMN_KEYS, "capture_mode", "hep_capture_on", "raw_ipip_capture_on", "raw_moni_capture_on",
@@ -37,14 +36,15 @@ def read_settings(
         CannotStart: the file cannot be read, or something in it is wrong: file, line, key and the nearest valid one.
     """
     ini = read_ini(path) if path is not None else IniFile("", ())
-    check_keys(ini)
+    ini = check_keys(ini)
     main = next(ini.of_kind(MAIN), Section(MAIN, 0))
     found = _main_values(ini, main, overrides or {})
     if path is None and found["capture_on"].origin == DEFAULT:
         found["capture_on"] = Override(value=True, origin=DEFAULT)
     modes = modes_of(ini, {key: found[key] for key in MODE_KEYS if key in (overrides or {})})
     listeners = listeners_of(ini, found, listening or {})
-    routes = tuple(_route(ini, section, modes) for section in ini.of_kind(ROUTE))
+    routes = routes_of(ini, modes)
+    ini.finish()
     columns = {column: found[key].value for key, column in COLUMN_KEYS.items() if found[key].value != column}
     entries = _main_entries(found) + _mode_entries(ini, modes) + _listener_entries(listeners) + _route_entries(ini)
     return Settings(
@@ -60,31 +60,12 @@ def _main_values(ini: IniFile, main: Section, overrides: Overrides) -> dict[str,
         if key in overrides:
             found[key] = overrides[key]
         elif key in main.values:
-            found[key] = read_value(ini, main, key, meaning)
+            found[key] = Override(meaning.default, DEFAULT)
+            with ini.gathering():
+                found[key] = read_value(ini, main, key, meaning)
         else:
             found[key] = Override(meaning.default, DEFAULT)
     return found
-
-
-def read_value(ini: IniFile, section: Section, key: str, meaning: Key) -> Override:
-    """Read one value of a file; raises CannotStart with its place."""
-    value = section.values[key]
-    try:
-        return Override(meaning.read(value.text), f"{ini.path}:{value.line}")
-    except ValueError as error:
-        raise ini.error(value.line, f"[{section.name}] {key} {error}") from None
-
-
-def _route(ini: IniFile, section: Section, modes: Mapping[str, CaptureMode]) -> Route:
-    mode = section.values.get("capture_mode")
-    if mode is not None and mode.text not in modes:
-        hint = nearest(mode.text, modes)
-        raise ini.error(mode.line, f"[{section.name}] capture_mode: no capture mode has this name{hint}")
-    try:
-        return make_route(section.label, {key: value.text for key, value in section.values.items()})
-    except BadRoute as error:
-        line = section.values[error.key].line if error.key in section.values else section.line
-        raise ini.error(line, f"[{section.name}] {error}") from None
 
 
 def _main_entries(found: Mapping[str, Override]) -> list[Entry]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from sipcap.config.ini import IniFile, Section
+from sipcap.config.values import Key
 from sipcap.endpoint import Endpoint
 from sipcap.modes import CaptureMode
 from sipcap.routes import Route
@@ -32,6 +34,15 @@ class Override(NamedTuple):
 
     value: Any
     origin: str
+
+
+def read_value(ini: IniFile, section: Section, key: str, meaning: Key) -> Override:
+    """Read one value of a file; raises CannotStart with its place."""
+    value = section.values[key]
+    try:
+        return Override(meaning.read(value.text), f"{ini.path}:{value.line}")
+    except ValueError as error:
+        raise ini.error(value.line, f"[{section.name}] {key} {error}") from None
 
 
 @dataclass(frozen=True)

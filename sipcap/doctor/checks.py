@@ -11,7 +11,7 @@ from typing import Final
 from sipcap.config.settings import Settings
 from sipcap.doctor.account import Account
 from sipcap.doctor.databases import check_database, needs_of
-from sipcap.doctor.drivers import check_module, check_program
+from sipcap.doctor.drivers import check_compiled, check_module, check_program
 from sipcap.doctor.finding import Check, Finding, fine, of_check, wrong
 from sipcap.doctor.listening import check_listener, check_port
 from sipcap.doctor.machine import check_clock
@@ -66,6 +66,7 @@ def _checks(plan: Plan, asked: Asked, *, tshark: bool) -> Iterator[tuple[str, Ch
     for mode in settings.modes.values():
         if not plan.is_idle(mode):
             yield DATABASES, partial(check_database, settings, mode, plan.source(mode), create=plan.create)
+    yield DRIVERS, lambda: [check_compiled()]
     if tshark:
         yield DRIVERS, lambda: [check_program("tshark", "tshark")]
     if settings.metrics_listen is not None:

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
+from sipcap.compiled import ENABLED, twins
 from sipcap.doctor.finding import Finding, fine, wrong
 
 _MODULES = {
@@ -43,6 +44,15 @@ def check_module(name: str, package: str) -> Finding:
         return wrong(f"driver {name}: {error}", f"{shlex.quote(sys.executable)} -m pip install '{package}'")
     version = getattr(module, "__version__", None) or getattr(module, "version", "")
     return fine(f"driver {name} {version}".rstrip())
+
+
+def check_compiled() -> Finding:
+    """Look whether the hot functions are compiled; without, all is the same but slower."""
+    if twins() is not None:
+        return fine("compiled code is used")
+    if not ENABLED:
+        return fine("compiled code is switched off by SIPCAP_COMPILED=0: slower")
+    return fine("no compiled code: slower; installing sipcap makes it where gcc and python3-dev are")
 
 
 def check_program(name: str, package: str) -> Finding:

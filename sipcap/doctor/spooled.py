@@ -10,6 +10,7 @@ from sipcap.doctor.finding import Finding, fine, unknown, wrong
 from sipcap.limits import DOCTOR_SPOOL_BYTES
 from sipcap.service.plan import Plan
 from sipcap.spool import BadSegment, Segment, place_key, segment_of
+from sipcap.spool_files import files_in
 
 
 def check_spool(plan: Plan, is_served: bool) -> Iterator[Finding]:
@@ -24,7 +25,7 @@ def check_spool(plan: Plan, is_served: bool) -> Iterator[Finding]:
         yield unknown("spool: there is none; while a database is away, records wait in memory only")
         return
     try:
-        paths = sorted(folder.glob("*/*"))
+        paths = files_in(folder)
     except OSError as error:
         yield wrong(f"spool {folder}: {error.strerror}")
         return

@@ -21,7 +21,6 @@ from sipcap.modes import CaptureMode
 from sipcap.ndjson import encode_records
 from sipcap.outlet import Outlet, SharedTurnstile
 from sipcap.pipeline import capture
-from sipcap.record import Record
 from sipcap.service.accounting import added
 from sipcap.service.plan import Plan
 from sipcap.service.slot import Child
@@ -83,13 +82,13 @@ class _Publisher:
         self._known: dict[str, Any] = {}
         self._state_s = 0.0
         self._next_s = 0.0
-        self._settled = -1
+        self._settled: tuple[int, ...] = ()
 
     def __call__(self) -> None:
         with COUNTING:
             counters = self._counters()
         now_s = time.monotonic()
-        settled = counters.stored + counters.reported + counters.spooled + counters.dead_letter
+        settled = counters.stored, counters.reported, counters.spooled, counters.dead_letter
         if now_s >= self._next_s or settled != self._settled:
             self._settled = settled
             self._next_s = now_s + FLUSH_INTERVAL_S
@@ -138,16 +137,12 @@ def capture_body(
             source.hand_over()
         return True
 
-    def encode(records: Sequence[Record]) -> bytes:
-        activity.count(records)
-        return encode_records(records)
-
     options = plan.extraction()
     child.publish(counters)
     try:
         capture(
-            source, options, outlet, encode, stopping=stopping, on_batch=note_taken, on_tick=publish,
-            switch=switches.is_on,
+            source, options, outlet, encode_records, stopping=stopping, on_batch=note_taken, on_tick=publish,
+            switch=switches.is_on, activity=activity,
         )  # fmt: skip
     finally:
         source.close()
@@ -233,6 +228,8 @@ def store_body(
         return line.is_over()
 
     with ExitStack() as sinks:
+        if spool is not None:
+            sinks.callback(spool.close)
 
         def lane_of(mode: CaptureMode, *, at_once: bool) -> Lane:
             state = states[mode.name]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 from sipcap.counters import Counters
-from sipcap.errors import CannotStart, SourceLost, Unwritten
+from sipcap.errors import CannotStart, Unwritten
 from sipcap.limits import SQLITE_BUSY_S, START_S, WORKER_SILENCE_S
 from sipcap.service.accounting import joined, lose_pending
 from sipcap.service.crew import Crew, Group, World
@@ -20,7 +20,6 @@ from sipcap.service.tally import Tally
 from sipcap.sources.base import LiveSource
 
 _GRACE_S: Final = 2.0  # for whoever has the same deadline as we
-_LOOK_S: Final = 0.02
 _CALM_S: Final = 1.0
 _LOOK_AFTER_S: Final = 0.3  # between two looks at what a killed process may have lost
 _NEVER: Final = float("inf")
@@ -67,8 +66,12 @@ class Generation:
         """All processes."""
         return [*self._crew.workers, *self._crew.storing]
 
-    def start(self, stopping: Callable[[], bool], held: Mapping[str, Sequence[Slot]] | None = None) -> None:
+    def starting(
+        self, stopping: Callable[[], bool], held: Mapping[str, Sequence[Slot]] | None = None
+    ) -> Iterator[None]:
         """Start all processes; those that store first: a database that cannot be used shows before anything comes in.
+
+        It yields while it waits for them, so that whoever starts them can look after everything else meanwhile.
 
         Args:
             stopping: ends the waiting for them.
@@ -80,7 +83,7 @@ class Generation:
         """
         for slot in self._crew.storing:
             slot.start()
-        self._wait_until_ready(self._crew.storing, stopping)
+        yield from self._until_ready(self._crew.storing, stopping)
         begun: list[Slot] = []
         for group in self.groups:
             if held and group.listener.name in held:
@@ -89,9 +92,9 @@ class Generation:
                 begun += group.slots
         for slot in begun:
             slot.start()
-        self._wait_until_ready(begun, stopping)
+        yield from self._until_ready(begun, stopping)
 
-    def _wait_until_ready(self, slots: Sequence[Slot], stopping: Callable[[], bool]) -> None:
+    def _until_ready(self, slots: Sequence[Slot], stopping: Callable[[], bool]) -> Iterator[None]:
         until_s = time.monotonic() + START_S if self._patient else _NEVER  # else databases have times of their own
         while not all(slot.is_ready for slot in slots) and not stopping():
             if time.monotonic() > until_s:
@@ -100,15 +103,15 @@ class Generation:
             for slot in slots:
                 if not slot.pid:
                     raise CannotStart(slot.end_text())
-            time.sleep(_LOOK_S)
+            yield
 
     def _reap(self, slots: Sequence[Slot], reason: str = "worker_killed") -> None:
-        """Take note of what has ended; raises CannotStart if it was something that cannot start."""
+        """Take note of what has ended; raises CannotStart if something cannot start, unless all shall end anyway."""
         for slot in slots:
             if not slot.reap(reason):
                 continue
             self.unwritten += int(slot.values.get("unwritten", 0))
-            if slot.code == CannotStart.exit_code:
+            if slot.code == CannotStart.exit_code and not self.is_retiring:
                 raise CannotStart(slot.failure or slot.end_text())
             is_asked = self.is_retiring and slot.code in (0, Unwritten.exit_code)
             if not is_asked and slot.code is not None:
@@ -144,7 +147,7 @@ class Generation:
     def _restart_workers(self, group: Group) -> None:
         """Start workers again that have ended; if what they captured from is gone, open it anew before."""
         ended = [slot for slot in group.slots if not slot.pid]
-        if any(slot.code == SourceLost.exit_code for slot in ended):
+        if any(slot.has_lost_source for slot in ended):
             if len(ended) < len(group.slots) or not all(slot.is_due for slot in ended):
                 return  # the others will notice as well
             group.source.close()
@@ -173,7 +176,8 @@ class Generation:
         """
         if self.is_retiring:
             return
-        self._until_s = time.monotonic() + self._drain_s
+        has_begun = any(slot.pid or slot.code is not None for slot in self.workers)  # else there is nothing to drain
+        self._until_s = time.monotonic() + (self._drain_s if has_begun else 0.0)
         self._crew.tell_to_end(hand_over)
 
     @property

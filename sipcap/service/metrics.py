@@ -40,6 +40,18 @@ _REASONS: Final = {
     "rejected": "Messages that could not be read.",
     "dropped": "Messages lost.",
 }
+_WELL_KNOWN: Final = {
+    "filtered": ("capture_off", "hook"),
+    "rejected": (
+        "auth_key", "chunk_length", "gap", "hook_error", "hook_timeout", "incomplete", "length", "magic",
+        "missing_header", "no_payload", "not_allowed", "not_sip", "short", "stream_cut", "version",
+    ),
+    "dropped": (
+        "database", "dead_letter", "drain_timeout", "output", "spool_full", "spool_lost", "worker_killed",
+    ),
+}  # fmt: skip
+"""Reasons that are there with 0 from the start: of a sample that appears with its first loss, rate() sees no rise."""
+
 _HISTOGRAMS: Final = {
     "batch": "From the first record of a batch to its commit.",
     "database": "The transaction of a batch.",
@@ -85,7 +97,7 @@ def _of_counters(counters: Mapping[str, Any]) -> Iterator[Metric]:
     for name, text in _GAUGES.items():
         yield GaugeMetricFamily(f"sipcap_{name}", text, counters[name])
     for name, text in _REASONS.items():
-        yield _counter(name, text, "reason", counters[name])
+        yield _counter(name, text, "reason", dict.fromkeys(_WELL_KNOWN[name], 0) | counters[name])
 
 
 def _of_activity(activity: Mapping[str, Any]) -> Iterator[Metric]:

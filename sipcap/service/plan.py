@@ -12,8 +12,8 @@ from typing import Final
 
 from sipcap.batching import INSERT_MODES, BatchOptions, batches_ahead
 from sipcap.config.settings import DEFAULT, Settings
-from sipcap.errors import CannotStart
-from sipcap.hooks import load_hook
+from sipcap.errors import CannotStart, all_of
+from sipcap.hooks import Hook, load_hook
 from sipcap.modes import DEFAULT_MODE, CaptureMode
 from sipcap.pipeline import ExtractOptions
 from sipcap.routes import Routes
@@ -56,15 +56,25 @@ class Plan:
     def check(self) -> None:
         """Raise CannotStart for what can be seen to be impossible before anything is opened."""
         settings = self.settings
+        found: list[str] = []
         if settings.schema == HOMER7 and settings.modes[DEFAULT_MODE].tables:
-            raise CannotStart(f"table_name does not go with schema {HOMER7}, whose tables are fixed")
+            found.append(
+                f"{self._origin('table_name')}table_name does not go with schema {HOMER7}, whose tables are fixed"
+            )
         if settings.schema == HOMER7 and self.report_pattern:
-            raise CannotStart(f"--report-table does not go with schema {HOMER7}, whose tables are fixed")
+            found.append(f"--report-table does not go with schema {HOMER7}, whose tables are fixed")
         for mode in settings.modes.values():
             try:
                 identity_of(mode.db_url)
             except CannotStart as error:
-                raise CannotStart(str(error).replace("--db-url", self.source(mode))) from None
+                found.append(str(error).replace("--db-url", self.source(mode)))
+        if found:
+            raise all_of(found, settings.path)
+
+    def _origin(self, key: str) -> str:
+        """The place of a key of ``[sipcap]``, for the beginning of a message; "" if it is not in the file."""
+        origin = self.settings.origins[key]
+        return f"{origin}: " if self.settings.path and origin.startswith(f"{self.settings.path}:") else ""
 
     def groups(self) -> list[tuple[CaptureMode, ...]]:
         """Capture modes by database: each has one process that stores, so that none waits for another."""
@@ -81,7 +91,9 @@ class Plan:
     def source(self, mode: CaptureMode) -> str:
         """Where the database of a mode comes from, for messages."""
         if mode.name != DEFAULT_MODE:
-            return f"capture mode {mode.name}: db_url"
+            wanted = (f"capture_mode:{mode.name}", "db_url")
+            origin = next((each.origin for each in self.settings.entries if (each.section, each.key) == wanted), "")
+            return f"{origin}: capture mode {mode.name}: db_url".removeprefix(": ")
         origin = self.settings.origins["db_url"]
         return origin if origin.startswith("--") else "--db-url" if origin == DEFAULT else f"{origin}: db_url"
 
@@ -155,13 +167,22 @@ class Plan:
             settings.callid_aleg_header,
             (settings.custom_field1_header, settings.custom_field2_header, settings.custom_field3_header),
             settings.capture_bad_msgs,
-            load_hook(settings.event_callback) if settings.event_callback else None,
+            self._hook(),
             settings.hook_timeout,
             settings.nonsip_hook,
             self._topoh(),
             settings.max_age,
             self.routes(),
         )
+
+    def _hook(self) -> Hook | None:
+        if not self.settings.event_callback:
+            return None
+        try:
+            return load_hook(self.settings.event_callback)
+        except CannotStart as error:
+            place = self._origin("event_callback")
+            raise type(error)(f"{place}event_callback: {error}" if place else str(error)) from None
 
     def _topoh(self) -> CallIdMask | None:
         settings = self.settings

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from sipcap.counters import Counters
-from sipcap.errors import CannotStart, SipcapError
+from sipcap.errors import CannotStart, SipcapError, SourceLost
 from sipcap.limits import RESTART_PAUSE_S, RESTART_STEADY_S
 from sipcap.service.accounting import settle_spool
 from sipcap.service.tally import Tally
@@ -162,7 +162,8 @@ class Slot:
             code = self._body(self.child)
         except SipcapError as error:
             code = error.exit_code
-            self.child.page.write(self.child.page.read() | {"failure": str(error)})
+            told = {"failure": str(error), "source_lost": isinstance(error, SourceLost)}
+            self.child.page.write(self.child.page.read() | told)
         except BaseException:  # noqa: BLE001  # nothing may run the parent's code behind the fork
             import traceback  # noqa: PLC0415  # only for what cannot happen
 
@@ -229,6 +230,11 @@ class Slot:
     def failure(self) -> str:
         """Why it ended, in one line; "" if it did not say."""
         return str(self.values.get("failure", ""))
+
+    @property
+    def has_lost_source(self) -> bool:
+        """Whether it ended because what it captured from is gone; its exit code says less: others have the same."""
+        return bool(self.values.get("source_lost"))
 
     @property
     def counted(self) -> dict[str, Any]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import logging
 import os
 import pwd
 from collections.abc import Sequence
 from pathlib import Path
 
 from sipcap.errors import CannotStart
+from sipcap.service.control.places import SYSTEM_FOLDER
+from sipcap.service.plan import Plan
+from sipcap.sinks.registry import sqlite_path
+
+_LOGGER = logging.getLogger("sipcap")
 
 
 class User:
@@ -87,3 +93,38 @@ class User:
         os.setgroups(list(groups) if groups is not None else os.getgrouplist(self.name, self.group))
         os.setgid(self.group)
         os.setuid(self.number)
+
+
+def become_user(plan: Plan, places: Sequence[Path]) -> None:
+    """Drop the privileges, if the plan names a user; what is needed afterwards is made for the user before.
+
+    Args:
+        plan: what the service does.
+        places: the files at which it can be asked.
+
+    Raises:
+        CannotStart: there is no such user, or it cannot have what it needs.
+    """
+    settings = plan.settings
+    if settings.user is None:
+        return
+    user = User(settings.user)
+    if (spool := plan.spool_path()) is not None:
+        user.take_folder(spool)
+    if settings.dead_letter is not None:
+        user.take_file(settings.dead_letter)
+    databases = [
+        sqlite_path(mode.db_url)
+        for mode in settings.modes.values()
+        if mode.db_url.startswith("sqlite:") and not plan.is_idle(mode)
+    ]
+    for path in databases:
+        user.take_file(path)
+    for place in places:
+        user.own(place)
+        if place.parent == Path(SYSTEM_FOLDER):  # nobody else's: the socket can be removed at the end
+            user.own(place.parent)
+    user.become()
+    for path in databases:
+        user.check_folder(path.parent)
+    _LOGGER.info("running as user %s", user.name)

@@ -173,8 +173,11 @@ class PostgresqlDriver(Driver):
             self.rollback()  # somebody who does not know our lock was faster
 
     def definition(self, kind: str, name: str) -> list[str]:
-        """The statements that create a table that does not exist."""
-        return [self.naming.in_definition(statement, quote) for statement in _statements(kind, name)]
+        """The statements that create a table that does not exist; columns of the module's tables may be renamed."""
+        statements = _statements(kind, name)
+        if kind not in {"sip", "report"}:
+            return list(statements)
+        return [self.naming.in_definition(statement, quote) for statement in statements]
 
     def begin(self) -> None:
         """See Driver."""

@@ -18,7 +18,8 @@ from sipcap.limits import DRAIN_TIMEOUT_S, FLUSH_INTERVAL_S, RCVBUF_BYTES
 from sipcap.sources.interfaces import interface_index, no_permission
 from sipcap.sources.ipip_port import IpipPort
 from sipcap.sources.packet_decoder import Packet, PacketDecoder
-from sipcap.sources.sip_ports import port_set, skipped_text
+from sipcap.sources.passed_over import TcpCounts, log_passed_over
+from sipcap.sources.sip_ports import port_set
 from sipcap.wire.message import Message
 
 _LOGGER = logging.getLogger("sipcap")
@@ -64,7 +65,8 @@ class IpipSource:
     def __init__(self, options: IpipOptions) -> None:
         self.stats = Counters()
         self.skipped: Counter[str] = Counter()
-        """Packets that hold no message, by reason."""
+        """Packets that hold no message, by reason; those of TCP apart."""
+        self.tcp = TcpCounts()
         self.counts_kernel_drops = True
         """Each worker has sockets of its own, and counts for them."""
         self._options = options
@@ -140,7 +142,7 @@ class IpipSource:
         Raises:
             SourceLost: the interface is gone; what came before has been yielded.
         """
-        decoder = PacketDecoder(self.stats, self.skipped, port_set(self._options.ports))
+        decoder = PacketDecoder(self.stats, self.skipped, port_set(self._options.ports), self.tcp)
         failure: SourceLost | None = None
         try:
             for packets in self._packets():
@@ -209,6 +211,6 @@ class IpipSource:
                 port.close()
             ports.clear()
         self._names = []
-        if self.skipped:
-            _LOGGER.info("%s", skipped_text(self.skipped), extra={"fields": {"skipped": dict(self.skipped)}})
-            self.skipped.clear()
+        log_passed_over(self.skipped, self.tcp)
+        self.skipped.clear()
+        self.tcp = TcpCounts()

@@ -18,7 +18,8 @@ from sipcap.sources.interfaces import ANY, Interface, compile_filter, find_inter
 from sipcap.sources.kernel_filter import directed, everything
 from sipcap.sources.packet_decoder import Packet, PacketDecoder
 from sipcap.sources.packet_ring import PacketRing
-from sipcap.sources.sip_ports import port_set, skipped_text
+from sipcap.sources.passed_over import TcpCounts, log_passed_over
+from sipcap.sources.sip_ports import port_set
 from sipcap.wire.message import Message
 
 _LOGGER = logging.getLogger("sipcap")
@@ -62,7 +63,8 @@ class MirrorSource:
     def __init__(self, options: MirrorOptions) -> None:
         self.stats = Counters()
         self.skipped: Counter[str] = Counter()
-        """Packets that hold no message, by reason."""
+        """Packets that hold no message, by reason; those of TCP apart."""
+        self.tcp = TcpCounts()
         self.counts_kernel_drops = True
         """False in all but one worker: what the card drops it drops once. Each worker counts what its own ring does."""
         self._options = options
@@ -114,7 +116,7 @@ class MirrorSource:
             SourceLost: the interface is gone; what came before has been yielded.
         """
         ring = self._rings[self._index]
-        decoder = PacketDecoder(self.stats, self.skipped, port_set(self._options.ports))
+        decoder = PacketDecoder(self.stats, self.skipped, port_set(self._options.ports), self.tcp)
         self._lost_before = lost_by_interfaces(self._options.iface)
         failure: SourceLost | None = None
         try:
@@ -198,6 +200,6 @@ class MirrorSource:
         for ring in self._rings:
             ring.close()
         self._rings = []
-        if self.skipped:
-            _LOGGER.info("%s", skipped_text(self.skipped), extra={"fields": {"skipped": dict(self.skipped)}})
-            self.skipped.clear()
+        log_passed_over(self.skipped, self.tcp)
+        self.skipped.clear()
+        self.tcp = TcpCounts()

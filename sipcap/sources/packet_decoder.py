@@ -8,6 +8,7 @@ from typing import Final
 
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
+from sipcap.sources.passed_over import TcpCounts
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
 from sipcap.wire.hep import attach_frames, decode_datagram, looks_like_hep
 from sipcap.wire.ip import PROTOCOL_REASONS, SCTP, TCP, UDP, UDP_LITE
@@ -49,11 +50,15 @@ class PacketDecoder:
         stats: ``packets``, ``bytes``, ``received``, ``rejected``, ``filtered``, ``truncated`` are counted here.
         skipped: counts, by reason, the packets that hold no message: they are in ``stats.packets`` only.
         ports: SIP is what has one of these ports; None: what looks like SIP.
+        tcp: counts the packets of TCP, and what their connections were.
     """
 
-    def __init__(self, stats: Counters, skipped: Counter[str], ports: Container[int] | None = None) -> None:
+    def __init__(
+        self, stats: Counters, skipped: Counter[str], ports: Container[int] | None = None, tcp: TcpCounts | None = None
+    ) -> None:
         self._stats = stats
         self._skipped = skipped
+        self._tcp = TcpCounts() if tcp is None else tcp
         self._ports = ports
         self._unwrapper = Unwrapper()
         self._sctp = SctpMessages()
@@ -195,6 +200,7 @@ class PacketDecoder:
         """Put a TCP segment into its stream."""
         if not 0 < segment.ts_us < _MAX_TS_US:
             return "time"
+        self._tcp.packets += 1
         self._messages += self._streams.receive(segment)
         return ""
 
@@ -210,7 +216,7 @@ class PacketDecoder:
             streams.rejected.clear()
             streams.filtered.clear()
         if streams.skipped:
-            self._skipped.update(+streams.skipped)
+            self._tcp.add(streams.skipped)
             streams.skipped.clear()
 
     def _take_datagram(self, datagram: Datagram, link: LinkType, ts_us: int) -> str:

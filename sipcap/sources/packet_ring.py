@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from sipcap.compiled import twin
+from sipcap.compiled import twins
 from sipcap.errors import CannotStart
 from sipcap.limits import RING_BLOCK_BYTES, RING_BLOCK_MS
 from sipcap.sources.interfaces import Interface, no_permission
@@ -56,7 +56,7 @@ _COOKED: Final = struct.Struct(">HHH8s2s")
 _FRAME_BYTES: Final = 2_048
 """A unit of the ring's size only: packets of a block stand behind each other."""
 
-_RING: Final = twin("ring")
+_RING: Final = twins()
 _LITTLE: Final = sys.byteorder == "little"
 
 FEWEST_BLOCKS: Final = 16

@@ -10,6 +10,7 @@ from sipcap.counters import Counters
 from sipcap.errors import CannotStart, InputError
 from sipcap.sources.capture_bytes import is_pipe
 from sipcap.sources.packet_decoder import PacketDecoder
+from sipcap.sources.passed_over import TcpCounts
 from sipcap.sources.pcap_reader import PacketReader, open_reader
 from sipcap.sources.replayed import in_turn
 from sipcap.wire.message import Message
@@ -39,7 +40,8 @@ class PcapSource:
         self.stats = Counters()
         self.skipped: Counter[str] = Counter()
         self._options = options
-        self._decoder = PacketDecoder(self.stats, self.skipped, options.ports)
+        self.tcp = TcpCounts()
+        self._decoder = PacketDecoder(self.stats, self.skipped, options.ports, self.tcp)
         self._reader: PacketReader | None = None
         self._closed_bytes = 0
         self._stopping = False

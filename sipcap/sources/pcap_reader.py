@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sipcap.compiled import twin
+from sipcap.compiled import twins
 from sipcap.errors import CannotStart, DecodeError, InputError
 from sipcap.limits import FLUSH_INTERVAL_S
 from sipcap.sources.capture_bytes import CaptureBytes, is_pipe
@@ -48,7 +48,7 @@ def packets_of(frames: list[Frame]) -> list[Packet]:
     return [(ts_us or 1, data, interface.link) for ts_us, data, _, interface in frames if interface.link is not None]
 
 
-_module = twin("frames")
+_module = twins()
 _packets: Final[Callable[[list[Frame]], list[Packet]]] = packets_of if _module is None else _module.packets_of
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from sipcap.errors import InputError
 from sipcap.sources.base import Source
+from sipcap.sources.passed_over import TcpCounts
 from sipcap.wire.message import Message
 
 _LOGGER = logging.getLogger("sipcap")
@@ -17,10 +18,12 @@ _LOGGER = logging.getLogger("sipcap")
 class ReplaySource(Source, Protocol):
     """A source over captures that can be replayed.
 
-    ``skipped`` counts, by reason, the packets that hold no message: they are in ``stats.packets`` only.
+    ``skipped`` counts, by reason, the packets that hold no message: they are in ``stats.packets`` only. Those of TCP
+    are in ``tcp``.
     """
 
     skipped: Counter[str]
+    tcp: TcpCounts
 
     @property
     def packet_times(self) -> list[int]:

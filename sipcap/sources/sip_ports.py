@@ -1,8 +1,7 @@
-"""Ports as a filter, and packets that are not what is looked for: what live captures of packets have in common."""
+"""Ports as a filter: what live captures of packets have in common."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Sequence
 
 
@@ -11,9 +10,3 @@ def port_set(ports: Sequence[range]) -> Container[int] | None:
     if len(ports) == 1:
         return ports[0]
     return frozenset(port for each in ports for port in each) or None
-
-
-def skipped_text(skipped: Counter[str]) -> str:
-    """Say what packets without a message were."""
-    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(skipped.items()))
-    return f"packets without a message: {skipped.total()} ({reasons})"

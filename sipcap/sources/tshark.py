@@ -22,6 +22,7 @@ from sipcap.counters import Counters
 from sipcap.errors import BadFilterError, CannotStart, DecodeError, InputError
 from sipcap.limits import FLUSH_INTERVAL_S, MAX_TSHARK_LINE_BYTES
 from sipcap.sources.capture_bytes import STDIN, is_pipe
+from sipcap.sources.passed_over import TcpCounts
 from sipcap.sources.replayed import in_turn
 from sipcap.sources.tshark_lines import LAYERS, SeenPacket, decode_line
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
@@ -72,6 +73,7 @@ class TsharkSource:
     def __init__(self, options: TsharkOptions) -> None:
         self.stats = Counters()
         self.skipped: Counter[str] = Counter()
+        self.tcp = TcpCounts()  # tshark keeps its connections to itself
         self.packet_times: list[int] = []
         self.used_bytes = 0
         self._options = options

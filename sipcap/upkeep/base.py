@@ -12,6 +12,7 @@ from sipcap.calls.query import Query
 from sipcap.calls.readers.base import Gone, Layout, Reader, Statements
 from sipcap.errors import CannotStart, SinkError
 from sipcap.patterns import Period
+from sipcap.sinks.naming import Naming
 from sipcap.tables import Piece, Step
 from sipcap.upkeep.partitions import next_periods
 
@@ -45,6 +46,10 @@ class Upkeep(ABC):
     def close(self) -> None:
         """Disconnect; may be called twice."""
         self._reader.close()
+
+    def call_columns(self, naming: Naming) -> None:
+        """Say what columns are called in the tables, but for HOMER 7's; before ``open``."""
+        self._reader.naming = naming
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -151,7 +156,7 @@ class Upkeep(ABC):
         lower, upper = Statements(self._reader, layout, Query()).bounds()
         conditions = [window.sql for window in (*lower, *upper)]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        by = self._reader.quote(layout.clock) if layout.clock else layout.time_sql
+        by = self._reader.column(layout.clock) if layout.clock else layout.time_sql
         source = relation or self._reader.quote(layout.table)
         # S608: names are quoted, values are parameters.
         sql = f"SELECT {layout.time_sql} AS us FROM {source}{where} ORDER BY {by}{order} LIMIT 1 OFFSET {offset}"  # noqa: S608

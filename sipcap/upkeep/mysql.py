@@ -71,12 +71,12 @@ class MysqlUpkeep(ServedUpkeep):
         return bool(error.args) and error.args[0] in _GONE
 
     def _sample_sql(self, layout: Layout, relation: str) -> str:
-        lengths = " + ".join(f"coalesce(octet_length({self._reader.quote(name)}), 0)" for name in layout.columns)
+        lengths = " + ".join(f"coalesce(octet_length({self._reader.column(name)}), 0)" for name in layout.columns)
         return f"SELECT avg({lengths} + 60) FROM (SELECT * FROM {relation} LIMIT {SAMPLE_ROWS}) AS t"  # noqa: S608
 
     def _delete_sql(self, layout: Layout, where: str) -> tuple[str, int]:
         table = self._reader.quote(layout.table)
-        order = f" ORDER BY {self._reader.quote(layout.clock)}" if layout.clock else ""
+        order = f" ORDER BY {self._reader.column(layout.clock)}" if layout.clock else ""
         return f"DELETE FROM {table} WHERE {where}{order} LIMIT {DELETE_ROWS}", 1  # noqa: S608
 
     def create(self, step: Step, form: str) -> None:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from sipcap.errors import CannotStart
+from sipcap.sinks.naming import Naming
 from sipcap.sinks.registry import sqlite_path
 from sipcap.upkeep.base import Upkeep
 
 KNOWN: Final = "sqlite:///FILE, postgresql://HOST/DATABASE, mysql://HOST/DATABASE"
 
 
-def open_upkeep(url: str, *, create: bool = False) -> Upkeep:
+def open_upkeep(url: str, *, create: bool = False, columns: Mapping[str, str] | None = None) -> Upkeep:
     """Connect to the database that a URL names.
 
     Args:
         url: see design 1.3.
         create: whether an SQLite file is made if there is none.
+        columns: what columns are called in the tables; see ``sinks.registry.open_sink``.
 
     Raises:
-        CannotStart: unknown scheme, a URL that does not name a database, no driver, or no connection.
+        CannotStart: unknown scheme, a URL that does not name a database, a column that cannot be called so, no driver,
+            or no connection.
     """
+    naming = Naming(columns)
     upkeep = _upkeep(url.partition("://")[0].strip().lower(), url)
+    upkeep.call_columns(naming)
     upkeep.open(create=create)
     return upkeep
 

@@ -14,6 +14,7 @@ from sipcap.errors import SinkError
 from sipcap.limits import DELETE_ROWS, UPKEEP_LOCK_S
 from sipcap.patterns import Period
 from sipcap.sinks.driver import LEDGER, Driver, Refused, Trouble
+from sipcap.sinks.naming import Naming
 from sipcap.tables import Piece
 from sipcap.upkeep.base import Stopping, Upkeep
 
@@ -57,6 +58,11 @@ class ServedUpkeep(Upkeep):
     def __init__(self, reader: ServedReader, driver: Driver) -> None:
         super().__init__(reader)
         self._driver = driver
+
+    def call_columns(self, naming: Naming) -> None:
+        """Names of columns, for reading and for creating; see Upkeep."""
+        super().call_columns(naming)
+        self._driver.naming = naming
 
     def names(self) -> list[str]:
         """All tables but the sinks' own; see Upkeep."""

@@ -80,7 +80,8 @@ class SqliteUpkeep(Upkeep):
 
         def work() -> None:
             if not self._database.table(step.table).exists():
-                create_table(self._file.connection, form, step.table)
+                naming = self._reader.naming if form in {"sip", "report"} else None
+                create_table(self._file.connection, form, step.table, naming)
 
         self._file.transaction(work)
 

@@ -9,7 +9,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from sipcap.compiled import twin
+from sipcap.compiled import twins
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_INFLATED_BYTES, MAX_VENDOR_CHUNKS
 from sipcap.wire import hep_chunks as c
@@ -17,7 +17,7 @@ from sipcap.wire.address import ip_text, mac_text
 from sipcap.wire.message import Message
 
 if TYPE_CHECKING:
-    from sipcap.compiled.hep3 import UsualFrames
+    from sipcap.compiled.native import UsualFrames
 
 HEADER_BYTES: Final = 6
 _CHUNK = struct.Struct(">IH")  # vendor and type in one number, length
@@ -60,7 +60,7 @@ def decode_hep3(data: bytes, offset: int = 0) -> tuple[Message, int]:
 
 def _usual_frames() -> UsualFrames | None:
     """The compiled twin of ``_decode_usual_head``, if there is one."""
-    module = twin("hep3")
+    module = twins()
     if module is None:
         return None
     found: UsualFrames = module.UsualFrames(Message, ip_text, c.MAGICS, c.EXTRA_FIELDS, c.MIN_SIZES)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sipcap.compiled import twin
+from sipcap.compiled import twins
 from sipcap.errors import DecodeError
 from sipcap.wire.media import MediaMap
 from sipcap.wire.message import SIP_PAYLOAD, Message
@@ -41,7 +41,7 @@ def relate(
             note(message.payload)
 
 
-_module = twin("packets")
+_module = twins()
 _relate: Final[Callable[..., None]] = relate if _module is None else _module.relate
 
 

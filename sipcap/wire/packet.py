@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from sipcap.compiled import twin
+from sipcap.compiled import twins
 from sipcap.errors import DecodeError
 from sipcap.wire.address import ip_text
 from sipcap.wire.hep3 import AF_INET, AF_INET6
@@ -17,7 +17,7 @@ from sipcap.wire.link import USUAL_FORMS, LinkType, link_fields
 from sipcap.wire.message import Message
 
 if TYPE_CHECKING:
-    from sipcap.compiled.packets import UsualPackets
+    from sipcap.compiled.native import UsualPackets
 
 _PORTS = struct.Struct(">HHH").unpack_from
 _UDP_HEADER: Final = 8
@@ -99,7 +99,7 @@ def usual_packets(ports: Container[int] | None, tunnels: Iterable[int]) -> Usual
     Returns:
         None if nobody has compiled it, or if the ports can only be asked for.
     """
-    module = twin("packets")
+    module = twins()
     if module is None or not (ports is None or isinstance(ports, (range, frozenset))):
         return None
     found: UsualPackets = module.UsualPackets(Message, USUAL_FORMS, ip_text, link_fields, ports, tunnels)

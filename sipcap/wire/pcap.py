@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from sipcap.compiled import twin
+from sipcap.compiled import twins
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_CAPTURED_BYTES
 from sipcap.wire.capture_frames import Frame, Interface, Pieces
@@ -72,7 +72,7 @@ def cut_records(
     return at, captured
 
 
-_module = twin("frames")
+_module = twins()
 _cut: Final[Callable[..., tuple[int, int]]] = cut_records if _module is None else _module.cut_records
 
 

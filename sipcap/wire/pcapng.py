@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from sipcap.compiled import twin
+from sipcap.compiled import twins
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_BLOCK_BYTES, MAX_INTERFACES
 from sipcap.wire.capture_frames import Frame, Interface, Pieces
@@ -85,7 +85,7 @@ def cut_blocks(
     return at
 
 
-_module = twin("frames")
+_module = twins()
 _cut: Final[Callable[..., int]] = cut_blocks if _module is None else _module.cut_blocks
 
 

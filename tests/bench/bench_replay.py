@@ -30,7 +30,9 @@ from typing import IO, Any
 
 import msgspec
 
+from sipcap.compiled import twins
 from tests.bench.bench_decode import processor
+from tests.conftest import ROOT, environment
 from tests.support import packets
 from tests.support.messages import BASE_TS_US, sip_message
 
@@ -50,7 +52,9 @@ class Run:
 def run(*argv: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> Run:
     """Run a program that writes into /dev/null."""
     began = time.perf_counter()
-    child = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        argv, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), cwd=ROOT
+    )
     _, status, usage = os.wait4(child.pid, 0)
     taken = time.perf_counter() - began
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -129,7 +133,7 @@ def measure(folder: Path, count: int) -> None:
     packed.write_bytes(gzip.compress(path.read_bytes(), 6))
     sys.stdout.write(
         f"Python {platform.python_version()}, msgspec {msgspec.__version__}, {processor()}, {os.cpu_count()} CPUs, "
-        f"load {os.getloadavg()[0]:.1f}\n"
+        f"load {os.getloadavg()[0]:.1f}, {'with' if twins() else 'without'} compiled code\n"
         f"{count:,} distinct messages of {size:.0f} bytes on average over UDP, IPv4, Ethernet; best of {ROUNDS}\n"
     )
     best("start alone (runs a second)", 1, lambda: run(*SIPCAP, str(empty)))

@@ -45,6 +45,128 @@ def test_config_check_of_a_wrong_file_is_3(sipcap: RunSipcap, tmp_path: Path) ->
     )
 
 
+MANY_ERRORS = """\
+k = v
+[sipcap]
+capture_nod = x
+capture_on = maybe
+  or not
+insert_retries = 501
+capture_mode = m2=>db_url=sqlite:///x.db;mt_mode=hasch
+[listen:a]
+listen = udp:127.0.0.1:9060, tcp:*:9061-9063
+[listen:b]
+mode = hepp
+listen = x
+[listen:c]
+listen = udp:127.0.0.1:9061,
+  udp:127.0.0.1:9060
+children = 0
+[listen:d
+[listen:e]
+listen = tls:0.0.0.0:9062
+[listen:a]
+x = y
+[capture_mode:mysql_main]
+db_ulr = mysql://u:geheim@h/db
+mt_mode = hahs
+[capture_mode:m3]
+table_name = t
+mt_mode = hahs
+no equals sign
+[rout:x]
+[route:r]
+methods = INVITE
+capture_mode = mysql_mian
+hep_type = x
+table = t
+[route:to_broken_modes]
+capture_mode = m2
+source = nonsense
+[route:also]
+methods = INVITE
+capture_mode = m3
+"""
+
+
+def test_config_check_tells_all_errors_of_a_file(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """Each once, in the order of the file, and none that only follows from another; run tells the same."""
+    (tmp_path / "modes.ini").write_text(MANY_ERRORS)
+    done = sipcap("config", "check", "modes.ini")
+    assert (done.returncode, done.stdout) == (3, b"")
+    lines = done.stderr.decode().splitlines()
+    assert all(line.startswith("sipcap: error: modes.ini:") for line in lines)
+    told = [line.removeprefix("sipcap: error: modes.ini:").partition(": ") for line in lines]
+    wanted = [
+        (1, "a key before the first [section]"),
+        (3, "unknown key capture_nod in [sipcap]; did you mean capture_node?"),
+        (4, "[sipcap] capture_on must be 0 or 1"),
+        (6, "[sipcap] insert_retries should be a value between 0 and 500"),
+        (7, "capture_mode: mt_mode is 'hasch', must be one of rand, round_robin, hash; did you mean hash?"),
+        (11, "[listen:b] mode must be one of hep, ipip, mirror; did you mean hep?"),
+        (16, "[listen:c] children should be a value between 1 and 64"),
+        (17, "expected ] at the end of the line; comments stand on lines of their own"),
+        (19, "[listen:e] listen: tls:0.0.0.0:9062 is listened on in modes.ini:9 already"),
+        (20, "[listen:a] is here for the second time; first in line 8"),
+        (23, "unknown key db_ulr in [capture_mode:mysql_main]; did you mean db_url?"),
+        (24, "[capture_mode:mysql_main] mt_mode is 'hahs', must be one of rand, round_robin, hash; did you mean hash?"),
+        (27, "[capture_mode:m3] mt_mode is 'hahs', must be one of rand, round_robin, hash; did you mean hash?"),
+        (28, "expected key = value"),
+        (29, "unknown section [rout:x]; did you mean route?"
+             " (known: sipcap, capture_mode:NAME, listen:NAME, route:NAME)"),
+        (32, "[route:r] capture_mode: no capture mode has this name; did you mean mysql_main?"
+             " (known: default, m2, mysql_main, m3)"),
+        (33, "[route:r] hep_type: 'x' is no number from 0 to 255"),
+        (37, "[route:to_broken_modes] source: 'nonsense' does not appear to be an IPv4 or IPv6 network"),
+    ]  # fmt: skip
+    assert [(int(line), text) for line, _, text in told] == wanted
+    assert sipcap("run", "--config", "modes.ini").stderr == done.stderr
+
+
+def test_config_check_of_two_listeners_on_one_endpoint_names_both(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """Of HEP, also across ranges, names of any address, and what a module's parameter adds; TCP and UDP are apart."""
+
+    def said(*values: str, more: str = "") -> str:
+        text = "".join(f"[listen:l{number}]\nlisten = {value}\n" for number, value in enumerate(values))
+        (tmp_path / "modes.ini").write_text(text + more)
+        done = sipcap("config", "check", "modes.ini")
+        assert done.returncode == (3 if done.stderr else 0)
+        return done.stderr.decode().removeprefix("sipcap: error: ").rstrip()
+
+    assert said("udp:127.0.0.1:9060", "127.0.0.1:9050-9070") == (
+        "modes.ini:4: [listen:l1] listen: udp:127.0.0.1:9050-9070 is listened on in modes.ini:2 already"
+    )
+    assert "l0] listen: udp:h:1 is listened on in modes.ini:2 already" in said("udp:h:1, udp:h:1")
+    assert "modes.ini:4: [listen:l1] listen: tls:0.0.0.0:1 " in said("tcp:*:1", "tls:0.0.0.0:1")
+    assert "[listen:hep] listen: udp:*:9060 is listened on in modes.ini:2 " in said(
+        "udp:[::]:9060", more="[sipcap]\nhep_capture_on = 1\n"
+    )
+    for values in (("udp:h:1", "tcp:h:1"), ("udp:h:1", "udp:i:1"), ("udp:0.0.0.0:1", "udp:[::]:1"), ("h:0", "h:0")):
+        assert not said(*values)
+
+
+def test_config_check_tells_what_follows_from_several_keys(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """Databases of no known kind, tables a schema does not have, a hook that is not there: all, with their lines."""
+    (tmp_path / "modes.ini").write_text(
+        "[sipcap]\nschema = homer7\ntable_name = x\nevent_callback = nosuch.py:f\n"
+        "[capture_mode:a]\ndb_url = oracle://u:geheim@h/db\n[capture_mode:b]\ndb_url = nothing\n"
+    )
+    done = sipcap("config", "check", "modes.ini")
+    assert done.returncode == 3
+    lines = done.stderr.decode().splitlines()
+    assert [line.partition("modes.ini:")[2].partition(":")[0] for line in lines] == ["3", "6", "8", "4"]
+    assert "capture mode a: db_url: unknown database oracle" in lines[1]
+    assert b"geheim" not in done.stderr
+
+
+def test_config_check_of_a_file_of_errors_comes_to_an_end(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """A file that is none is not told line by line."""
+    (tmp_path / "modes.ini").write_bytes(b"[sipcap]\n" + b"".join(b"k%d = 1\n" % number for number in range(90_000)))
+    lines = sipcap("config", "check", "modes.ini").stderr.splitlines()
+    assert len(lines) == 101
+    assert lines[-1] == b"sipcap: error: modes.ini: more errors than 100; the others are not looked for"
+
+
 def test_config_check_finds_what_run_would_refuse(sipcap: RunSipcap, tmp_path: Path) -> None:
     """A URL that names no database, and tables that a schema does not have."""
     (tmp_path / "modes.ini").write_text("[sipcap]\ndb_url = sqlite://x\n")

@@ -37,7 +37,7 @@ def test_version_costs_little_cpu_time(record_property: Callable[[str, object], 
         [sys.executable, "-m", "sipcap", "--version"],
         check=True,
         capture_output=True,
-        env=environment({"PYTHONDONTWRITEBYTECODE": ""}),
+        env=environment(),
         timeout=TIMEOUT_S,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -132,12 +132,34 @@ def test_hook_in_every_worker(tmp_path: Path, listen: Start) -> None:
     assert process.summary["hook_calls"] == 600
 
 
-def test_hook_that_hangs_costs_its_worker_and_shows_where(tmp_path: Path, listen: Start) -> None:
-    """What holds on to the interpreter cannot be ended by a signal: the process ends, with a traceback."""
-    process = listen("--hook", hook_file(tmp_path, "def on(request): sum(range(10**13))"), "--hook-timeout", "0.2")
-    send_udp(process.port, hep3_datagram(0))
-    assert process.wait() == 1
+@pytest.mark.parametrize("children", ["1", "2"])
+def test_hook_that_hangs_costs_its_worker_and_shows_where(tmp_path: Path, listen: Start, children: str) -> None:
+    """What holds on to the interpreter cannot be ended by a signal: the process is, and shows where; all is counted."""
+    body = "def on(request):\n    if b'BYE' in request.message: sum(range(10**13))"
+    process = listen("--hook", hook_file(tmp_path, body), "--hook-timeout", "0.2", "--children", children)
+    send_udp(process.port, *map(hep3_with, (sip(), sip(), sip())))
+    wait_for(lambda: process.output.count(b"\n") == 3, "three lines")
+    send_udp(process.port, hep3_with(sip("BYE")))
+    assert process.wait() == 5
     assert "in on" in process.said
+    counted = process.summary
+    assert (counted["received"], counted["stored"], counted["dropped"]) == (4, 3, {"worker_killed": 1})
+    assert imbalance(counted) == 0
+
+
+def test_hook_that_has_started_threads_keeps_them(tmp_path: Path, listen: Start) -> None:
+    """A thread that refreshes a list, say, is started when the file is loaded, and goes on beside the capture."""
+    body = (
+        "import threading\nnumbers = []\n"
+        "def refresh():\n    while True: numbers.append(0); time.sleep(0.01)\n"
+        "threading.Thread(target=refresh, daemon=True).start()\n"
+        "def on(request):\n    before = len(numbers)\n    time.sleep(0.2)\n    return int(len(numbers) > before)"
+    )
+    process = listen("--hook", hook_file(tmp_path, body))
+    send_udp(process.port, *map(hep3_datagram, range(3)))
+    wait_for(lambda: process.output.count(b"\n") == 3, "three lines")
+    assert process.stop() == 0
+    assert process.summary["stored"] == 3
 
 
 @pytest.mark.parametrize(("hook", "code", "said"), [

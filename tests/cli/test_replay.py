@@ -20,6 +20,7 @@ from tests.support import packets as p
 from tests.support.messages import BASE_TS_US, chunk, hep3, sip, sip_message, usual_chunks
 from tests.support.programs import need
 from tests.support.replays import frame, records, start, to
+from tests.support.tcp import TLS_DATA, TLS_HELLO, Side, Talk, cut
 
 CORPUS = Path(__file__).resolve().parents[2].parent / "shared" / "corpus" / "pcap"
 
@@ -249,6 +250,28 @@ def test_replay_of_something_rejected_exits_1(sipcap: RunSipcap, tmp_path: Path)
     assert done.returncode == 1
     assert len(records(done.stdout)) == 1
     assert b"rejected 1 (not_sip 1)" in done.stderr
+
+
+def test_replay_accounts_for_every_packet(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """Packets are those with messages, those without by reason, and those of TCP, whose connections are named apart."""
+    talks = [
+        Talk().open().ask(*cut(sip(), 30)).close(),
+        Talk(Side("192.0.2.7", 1, 1)).open().ask(TLS_HELLO).answer(*[TLS_DATA] * 9).close(),
+        Talk(Side("192.0.2.8", 1, 1)).open().ask(b"SSH-2.0-x\r\n" + b"x" * 9_000).close(),
+    ]
+    segments = [frame for talk in talks for frame in talk.frames()]
+    datagrams = [p.ethernet(p.ip4(p.udp(payload))) for payload in (sip(), sip(), b"\x80\0 no SIP")]
+    path = tmp_path / "x.pcap"
+    path.write_bytes(p.pcap(sorted(segments) + [(BASE_TS_US, each) for each in datagrams]))
+    done = sipcap("replay", str(path))
+    said = done.stderr.decode()
+    assert len(records(done.stdout)) == 3
+    assert f"packets {2 + 1 + len(segments)}" in said
+    assert "packets without a message: 1 (other 1)\n" in said
+    assert f"packets of TCP connections: {len(segments)}; connections without SIP: 2 (tcp 1, tls 1)\n" in said
+    fields = [json.loads(line) for line in sipcap("--log-format", "json", "replay", str(path)).stderr.splitlines()]
+    assert [line["skipped"] for line in fields if "skipped" in line] == [{"other": 1}]
+    assert [line["connections"] for line in fields if "connections" in line] == [{"tcp": 1, "tls": 1}]
 
 
 def test_replay_with_now_restamps(sipcap: RunSipcap, calls: Path) -> None:

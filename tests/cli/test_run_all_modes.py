@@ -57,7 +57,7 @@ def test_run_three_listeners_two_modes_and_three_routes(tmp_path: Path) -> None:
             for number in range(80, 120):
                 inner = ip4(udp(sip_message(number), 5080), source="198.51.100.7")
                 tunnel.sendto(inner, (network.right.ip4, 0))
-        running.wait_for_stored(120)
+        running.settle(120)
         stats = running.stats()
         counted = running.stop()
     received = {each["name"]: [worker["counters"] for worker in each["workers"]] for each in stats["listeners"]}

@@ -201,6 +201,35 @@ def test_service_shows_prometheus_what_it_counts(service: Background, tmp_path: 
         assert page.read() == b"ok\n"
 
 
+def test_service_shows_prometheus_losses_before_the_first(service: Background, tmp_path: Path) -> None:
+    """Each well-known reason has a sample with 0, so that a rate sees the first loss; others come by themselves."""
+    address = re.findall(r"metrics: listening on (127\.0\.0\.1:\d+)", service.said)[0]
+
+    def lost() -> dict[str, float]:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=20) as page:
+            families = list(text_string_to_metric_families(page.read().decode()))
+        return {
+            f"{family.name.removeprefix('sipcap_')} {sample.labels['reason']}": sample.value
+            for family in families
+            for sample in family.samples
+            if "reason" in sample.labels
+        }
+
+    before = lost()
+    assert not any(before.values())
+    for wanted in (
+        "filtered capture_off", "rejected short", "rejected missing_header", "rejected hook_error",
+        "rejected hook_timeout", "dropped worker_killed", "dropped spool_full", "dropped dead_letter",
+    ):  # fmt: skip
+        assert wanted in before
+    send_udp(service.port, b"HEP3", *[b"\1\x10" + bytes(30)] * 2)
+    settled(tmp_path, 3)
+    wait_for(lambda: sum(lost().values()) == 3, "the losses")
+    after = lost()
+    assert after["rejected short"] == 1
+    assert {name: after[name] for name in before if before[name] != after[name]} == {"rejected short": 1}
+
+
 def test_service_flooded_at_its_control_socket_loses_nothing(service: Background, tmp_path: Path) -> None:
     """Capture goes on beside clients that ask for everything as fast as they can."""
     stop = threading.Event()

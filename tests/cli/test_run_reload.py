@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -61,8 +62,9 @@ def test_reload_opens_and_closes_what_has_changed(tmp_path: Path) -> None:
         ),
         (f"{USUAL}[listen:hep]\nlisten = udp:192.0.2.1:5\n", "cannot listen on udp:192.0.2.1:5"),
         (f"{USUAL}event_callback = gone.py:hook\n{LISTEN}", "gone.py"),
+        (f"{USUAL}dead_letter = gone/dead\n{LISTEN}", "cannot write dead letters to gone/dead"),
     ],
-    ids=["unknown key", "address of another machine", "hook that is not there"],
+    ids=["unknown key", "address of another machine", "hook that is not there", "folder that is not there"],
 )
 def test_reload_of_what_cannot_be_used_changes_nothing(tmp_path: Path, text: str, reason: str) -> None:
     """It says what is wrong, to who asked or in the log, and goes on as before."""
@@ -75,6 +77,7 @@ def test_reload_of_what_cannot_be_used_changes_nothing(tmp_path: Path, text: str
         assert reason in running.process.said
         send_udp(running.process.port, *map(hep3_datagram, range(10)))
         running.wait_for_stored(10)
+        wait_for(lambda: len(running.process.workers) == 2, "the end of what was started")
         running.stop()
     assert messages_in(tmp_path / "sipcap.db") == texts(range(10))
 
@@ -182,7 +185,21 @@ def test_run_prints_its_counters_on_sigusr1(tmp_path: Path) -> None:
         wait_for(
             lambda: '"stored": 10' in running.process.said or '"stored":10' in running.process.said, "the counters"
         )
+        line = next(line for line in map(json.loads, running.process.said.splitlines()) if line.get("stored") == 10)
+        assert line["level"] == "info"
         running.stop()
+
+
+@pytest.mark.parametrize("options", [(), ("-q",)])
+def test_run_prints_its_counters_as_what_was_asked_for(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """They are no warning, and also there if nothing but warnings is wanted; in JSON their level is info."""
+    with background(tmp_path, "run", "--listen", "udp:127.0.0.1:0", *options) as process:
+        wait_for((tmp_path / "sipcap.db").exists, "the start")
+        process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: "received 0, stored 0" in process.said, "the counters")
+        assert "sipcap: received 0, stored 0" in process.said
+        assert "warning" not in process.said
+        assert process.stop() == 0
 
 
 def test_run_hung_up_without_a_file_stops(tmp_path: Path) -> None:

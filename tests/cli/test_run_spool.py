@@ -54,3 +54,34 @@ def test_run_with_two_databases_tells_what_waits_for_none_of_them(tmp_path: Path
         with service(tmp_path, USUAL + TWO.format(listen=LISTEN, file=file)) as running:
             running.stop()
             assert running.process.said.count("7 record(s) wait for another database or capture mode") == said
+
+
+def test_run_leaves_no_empty_folders_in_the_spool(run: Start, tmp_path: Path) -> None:
+    """At a stop they go, also those of an earlier database; what has content, is in use or is not ours stays."""
+    spool = tmp_path / "spool"
+    left, full, foreign = (spool / name for name in ("0123456789abcdef.0", "0123456789abcdef.1", "backup"))
+    for folder in (left, full, foreign):
+        folder.mkdir(parents=True)
+    (full / "something").write_text("")
+    process = run("--spool", "spool")
+    send_udp(process.port, hep3_datagram(0))
+    wait_for(lambda: len(list(spool.iterdir())) == 4, "a folder of its own")
+    assert process.stop() == 0
+    assert sorted(spool.iterdir()) == [full, foreign]
+
+
+def test_run_keeps_the_folder_in_which_records_wait(run: Start, db_path: Path, tmp_path: Path) -> None:
+    """It is gone when the next start has stored them."""
+    process = run("--spool", "spool", "--drain-timeout", "1")
+    send_udp(process.port, hep3_datagram(0))
+    wait_for(lambda: len(messages_in(db_path)) == 1, "the first row")
+    with locked(db_path):
+        send_udp(process.port, hep3_datagram(1))
+        time.sleep(0.5)
+        assert process.stop() == 0
+    assert process.summary["spooled"] == 1
+    assert len(list((tmp_path / "spool").glob("*/*"))) == 1
+    process = run("--spool", "spool")
+    wait_for(lambda: len(messages_in(db_path)) == 2, "the row that waited")
+    assert process.stop() == 0
+    assert not list((tmp_path / "spool").iterdir())

@@ -10,6 +10,7 @@ import socket
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.support.background import wait_for
 from tests.support.captured import locked, messages_in, texts
 from tests.support.messages import hep3_datagram
 from tests.support.receiving import send_udp
-from tests.support.services import LISTEN, USUAL, service
+from tests.support.services import LISTEN, USUAL, kill, service
 
 # Hands descriptors 3 and further to the program, as systemd does.
 HAND_IN = """
@@ -85,6 +86,46 @@ def test_run_tells_of_its_start_reloads_and_end(tmp_path: Path, systemd: Listene
         assert systemd.told[begun + 1].startswith("MONOTONIC_USEC=")
         running.stop()
     assert "STOPPING=1" in systemd.told
+
+
+def test_run_goes_on_while_a_reload_waits_for_its_processes(tmp_path: Path, systemd: Listener) -> None:
+    """A hook that takes long to load: the watchdog is fed, a killed worker comes back, questions are answered."""
+    (tmp_path / "hook.py").write_text("import time\ntime.sleep(4)\ndef on(request): return 1\n")
+    env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+    with service(tmp_path, env=env) as running:
+        wait_for(lambda: "READY=1" in systemd.told, "READY")
+        (worker,) = running.workers
+        running.configure(f"{USUAL}event_callback = hook.py:on\n{LISTEN}")
+        running.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "RELOADING=1" in systemd.told, "the reload")
+        kill(worker)
+        wait_for(lambda: running.workers not in ([], [worker]), "another worker")
+        send_udp(running.process.port, *map(hep3_datagram, range(10)))
+        running.wait_for_stored(10)
+        running.process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: '"stored": 10' in running.process.said, "the counters")
+        assert systemd.told.count("READY=1") == 1
+        wait_for(lambda: systemd.told.count("READY=1") == 2, "the end of the reload")
+        told = systemd.told
+        assert told[told.index("RELOADING=1") :].count("WATCHDOG=1") > 20
+        assert "the new configuration is in force" in running.process.said
+        send_udp(running.process.port, *map(hep3_datagram, range(10, 20)))
+        running.settle(20)
+        assert running.stop()["stored"] == 20
+
+
+def test_run_stopped_while_a_reload_waits_ends_soon(tmp_path: Path) -> None:
+    """Nobody waits for processes that are not needed any more, and what has come is stored."""
+    (tmp_path / "hook.py").write_text("import time\ntime.sleep(600)\ndef on(request): return 1\n")
+    with service(tmp_path, f"{USUAL}drain_timeout = 1\n{LISTEN}") as running:
+        running.configure(f"{USUAL}drain_timeout = 1\nevent_callback = hook.py:on\n{LISTEN}")
+        running.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: len(running.process.workers) == 4, "the new processes")
+        send_udp(running.process.port, *map(hep3_datagram, range(10)))
+        running.wait_for_stored(10)
+        began_s = time.monotonic()
+        assert running.stop()["stored"] == 10
+        assert time.monotonic() - began_s < 8
 
 
 def test_run_takes_over_the_sockets_that_are_handed_in(tmp_path: Path, udp_port: int) -> None:

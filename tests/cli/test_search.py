@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import sqlite3
@@ -126,6 +127,72 @@ def test_search_in_a_missing_table_is_not_found(sipcap: RunSipcap) -> None:
     done = sipcap("search", "--table", "sip_capture_%Y")
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"no table is called sip_capture_%Y" in done.stderr
+
+
+def test_search_in_a_missing_table_names_those_most_like_it(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """A few, the tables of days as one; those of others, and sipcap's own, are not told beside them."""
+    store(sipcap, b"".join(encode_records([at(day * DAY_US)]) for day in range(30)), "--table", "sip_capture_%Y%m%d")
+    said = sipcap("search").stderr
+    assert b"no table is called sip_capture; there is sip_capture_20" in said
+    assert b" (and 29 more of its kind)\n" in said
+    with sqlite3.connect(tmp_path / "sipcap.db") as database:
+        for number in range(26):
+            database.execute(f"CREATE TABLE {chr(ord('a') + number) * 3} (x)")
+    database.close()
+    assert b"sip_captrue_%Y%m; there is sip_capture_20" in sipcap("search", "--table", "sip_captrue_%Y%m").stderr
+    far = sipcap("tables", "list", "--table", "0815").stderr
+    assert far.count(b"\n") == 1
+    assert far.endswith(b"no table matches 0815; there is none like it: aaa, bbb, ccc, ddd, eee and 22 more\n")
+    assert sipcap("search", "--db-url", "sqlite:///new.db").returncode == 3
+    sqlite3.connect(tmp_path / "empty.db").close()
+    assert (
+        b"no table is called sip_capture; there is no table at all"
+        in sipcap("search", "--db-url", "sqlite:///empty.db").stderr
+    )
+
+
+TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'calls_%'"
+RENAMED = """\
+[sipcap]
+callid_column = call_identity
+micro_ts_column = time_us
+date_column = day
+[capture_mode:other]
+db_url = sqlite:///other.db
+table_name = calls_%Y%m%d
+"""
+
+
+def test_search_by_configuration_takes_database_tables_and_names_of_columns(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """What store has put into tables whose columns have other names, search finds; so does the upkeep of the tables."""
+    (tmp_path / "modes.ini").write_text(RENAMED)
+    mode = ("--config", "modes.ini", "--capture-mode", "other")
+    lines = b"".join(encode_records([at(day * DAY_US, callid=f"call-{day}")]) for day in range(3))
+    store(sipcap, lines, *mode)
+    with sqlite3.connect(tmp_path / "other.db") as database:
+        tables = [name for (name,) in database.execute(TABLES)]
+        columns = {name for _, name, *_ in database.execute(f"PRAGMA table_info({min(tables)})")}
+    database.close()
+    assert {"call_identity", "time_us", "day"} <= columns
+    assert not columns & {"callid", "micro_ts", "date"}
+    done = sipcap("search", *mode)
+    assert (done.returncode, done.stdout, done.stderr) == (0, lines, b"")
+    found = sipcap("search", *mode, "--callid", "call-1", "--since", "2000-01-01").stdout
+    assert found == lines.splitlines(keepends=True)[1]
+    (tmp_path / "default.ini").write_text(RENAMED.replace("[sipcap]", "[sipcap]\ndb_url = sqlite:///other.db"))
+    assert b"no table is called sip_capture; there is" in sipcap("search", "--config", "default.ini").stderr
+    assert sipcap("search", "--capture-mode", "other").returncode == 2
+    created = sipcap("tables", "create", *mode, "--ahead", "0d", "--format", "json")
+    assert created.returncode == 0, created.stderr
+    with sqlite3.connect(tmp_path / "other.db") as database:
+        newest = max(name for (name,) in database.execute(TABLES))
+        assert {"call_identity"} <= {name for _, name, *_ in database.execute(f"PRAGMA table_info({newest})")}
+    database.close()
+    assert newest not in tables
+    listed = sipcap("tables", "list", *mode, "--format", "json")
+    assert [line["rows"] for line in map(json.loads, listed.stdout.splitlines())] == [1, 1, 1, 0]
+    deleted = sipcap("tables", "drop", *mode, "--before", "2100-01-01", "--format", "json")
+    assert deleted.returncode == 0, deleted.stderr
 
 
 def test_search_database_by_variable_and_file(sipcap: RunSipcap, tmp_path: Path) -> None:

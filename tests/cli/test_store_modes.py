@@ -165,6 +165,94 @@ def test_mode_or_database_on_the_command_line_takes_all_records(
     assert set(_stored(tmp_path)) == {"two"}
 
 
+ROUTES = (
+    MODES
+    + """\
+[route:registrations]
+methods = REGISTER
+capture_mode = m1
+table = reg_%Y%m%d
+
+[route:rtcp]
+hep_type = 5
+capture_mode = m1
+table = rtcp
+
+[route:other node]
+capture_id = 77
+table = node77
+"""
+)
+
+
+def _places(tmp_path: Path) -> dict[tuple[str, str], list[int]]:
+    """Which records are in which table of which database."""
+    found = {(path.stem, table): numbers_of(path, table) for path in tmp_path.glob("*.db") for table in tables_of(path)}
+    return {place: numbers for place, numbers in found.items() if numbers}
+
+
+def test_config_alone_follows_the_routes_of_the_file(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """As sipcap run does; what a hook or a dead letter says goes before them, what meets none is the default mode's."""
+    (tmp_path / "modes.ini").write_text(ROUTES)
+    lines = encode_records([
+        sip_record(0, method="INVITE"), sip_record(1, method="REGISTER"),
+        sip_record(2, method="200", cseq="1 REGISTER"), report_record(3, payload_type=5),
+        sip_record(4, method="BYE", capture_id=77),
+    ])  # fmt: skip
+    lines += line_of(sip_record(5, method="REGISTER"), _mode="default") + line_of(sip_record(6), _table="meant")
+    done = sipcap("store", "--config", "modes.ini", "--log-format", "json", stdin=lines)
+    assert done.returncode == 0, done.stderr
+    counted = next(line for line in map(json.loads, done.stderr.splitlines()) if "received" in line)
+    assert (counted["received"], counted["stored"], counted["reported"]) == (7, 6, 1)
+    assert _places(tmp_path) == {
+        ("default", "d_2023"): [0, 5], ("one", "reg_20231114"): [1, 2], ("one", "rtcp"): [3],
+        ("default", "node77"): [4], ("default", "meant"): [6],
+    }  # fmt: skip
+
+
+def test_search_by_configuration_finds_what_routes_have_put_elsewhere(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """In the database of its mode, with its own tables; reports stay out, as without a configuration."""
+    (tmp_path / "modes.ini").write_text(ROUTES)
+    lines = [
+        encode_records([each])
+        for each in (
+            sip_record(0), sip_record(1, method="REGISTER"), sip_record(2, capture_id=77),
+            report_record(3, payload_type=5), sip_record(4, callid=IDS[0]),
+        )
+    ]  # fmt: skip
+    assert sipcap("store", "--config", "modes.ini", stdin=b"".join(lines)).returncode == 0
+    assert sipcap("store", "--config", "modes.ini", stdin=line_of(sip_record(5), _mode="m1")).returncode == 0
+    assert sipcap("search", "--config", "modes.ini").stdout == lines[0] + lines[2] + lines[4]
+    found = sipcap("search", "--config", "modes.ini", "--capture-mode", "m1").stdout
+    assert found == lines[1] + encode_records([sip_record(5)])
+
+
+@pytest.mark.parametrize(
+    ("args", "places"),
+    [
+        (("--capture-mode", "m2"), {("two", "a"): [0], ("two", "b"): [1]}),
+        (("--db-url", "sqlite:///mine.db"), {("mine", "d_2023"): [0, 1]}),
+        (("--table", "mine"), {("default", "mine"): [0, 1]}),
+    ],
+)
+def test_a_place_on_the_command_line_is_before_all_routes(
+    sipcap: RunSipcap, tmp_path: Path, args: tuple[str, ...], places: dict[tuple[str, str], list[int]]
+) -> None:
+    """Whoever names a mode, a database or a table means it."""
+    (tmp_path / "modes.ini").write_text(ROUTES)
+    lines = encode_records([sip_record(0), sip_record(1, method="REGISTER")])
+    assert sipcap("store", "--config", "modes.ini", *args, stdin=lines).returncode == 0
+    assert _places(tmp_path) == places
+
+
+def test_report_by_configuration_stores_where_it_says(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """A row of sipcap report has its own table, whatever the routes do with reports."""
+    (tmp_path / "modes.ini").write_text(ROUTES)
+    lines = encode_records([report_record(3, payload_type=5)])
+    assert sipcap("report", "--config", "modes.ini", "--cid", "x", stdin=lines).returncode == 0
+    assert _stored(tmp_path) == {"default": {"report_capture"}}
+
+
 def test_schema_homer5_names_tables_by_method_and_day(sipcap: RunSipcap, db_path: Path) -> None:
     """Calls, registrations, the rest and reports have HOMER 5's names; columns are the module's."""
     lines = encode_records(

@@ -82,6 +82,7 @@ def test_spool_of_an_earlier_process_goes_in_by_itself(tmp_path: Path, db_path: 
     counted = _summary(done.stderr)
     assert (done.returncode, counted["received"], counted["recovered"], counted["stored"]) == (0, 10, 5_000, 5_010)
     assert (imbalance(counted), _files(tmp_path)) == (0, [])
+    assert not list((tmp_path / "spool").iterdir())
     assert sorted(numbers_of(db_path)) == list(range(5_010))
 
 

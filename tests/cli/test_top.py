@@ -47,17 +47,17 @@ def path(tmp_path: Path, service: SmallService) -> Iterator[str]:
 
 
 class Terminal:
-    """A program on a terminal of 110 columns and 40 lines."""
+    """A program on a terminal, of 110 columns and 40 lines unless others are asked for."""
 
-    def __init__(self, *args: str) -> None:
+    def __init__(self, *args: str, columns: int = 110, lines: int = 40) -> None:
         self._own, other = pty.openpty()
-        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 110, 0, 0))
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.process = subprocess.Popen(
             [*SIPCAP, *args],
             stdin=other,
             stdout=other,
             stderr=other,
-            env=environment({"COLUMNS": "110", "LINES": "40"}),
+            env=environment({"COLUMNS": f"{columns}", "LINES": f"{lines}"}),
         )
         os.close(other)
         self.output = b""
@@ -85,6 +85,12 @@ class Terminal:
     def text(self) -> str:
         """What was shown, without the control sequences of Rich."""
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.output.decode())
+
+    @property
+    def pages(self) -> list[list[str]]:
+        """The lines of every page that was shown whole."""
+        pages = self.output.decode().split("\x1b[H")[1:-1]
+        return [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", page).split("\r\n") for page in pages]
 
     def close(self) -> None:
         """End it."""
@@ -186,3 +192,32 @@ def test_top_on_a_terminal_says_that_it_waits(tmp_path: Path, service: SmallServ
                 assert terminal.read_to_the_end() == 0
         finally:
             terminal.close()
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (110, 24), (120, 40)])
+def test_top_on_a_small_terminal_cuts_nothing_that_matters(
+    path: str, service: SmallService, columns: int, lines: int
+) -> None:
+    """Counters, databases, addresses, who sends most and the latest errors are whole, all on one page."""
+    long_source = "2001:db8:1234:5678:9abc:def0:1234:5678"
+    service.activity.sources.update([long_source] * 20)
+    service.activity.methods.update(["SUBSCRIBE", "REGISTER", "OPTIONS", "NOTIFY", "BYE", "ACK", "SUBSCRIBE"])
+    service.counters.rejected["missing_header"] = service.counters.dropped["worker_killed"] = 12_345_678
+    for number in range(20):
+        service.counters.filtered[f"reason_{number}"] = 1
+    service.errors = [{"ts_us": 1_700_000_000_000_000 + number, "text": f"error {number}"} for number in range(9)]
+    terminal = Terminal("top", *FAST, "--count", "3", "--socket", path, columns=columns, lines=lines)
+    try:
+        assert terminal.read_to_the_end() == 0
+    finally:
+        terminal.close()
+    page = next(page for page in terminal.pages if any(map(str.strip, page)))
+    assert len(page) <= lines
+    assert max(map(len, page)) <= columns
+    text = "\n".join(page)
+    for wanted in (
+        "rejected missing_header", "dropped worker_killed", "12345678", "12345", "capture mode", "queue", "spool",
+        "database", "mode1", "udp:127.0.0.1:9060", "1 of 1", "SUBSCRIBE", "2xx", "user agent", "error 8",
+    ):  # fmt: skip
+        assert wanted in text, text
+    assert long_source in text

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from sipcap import compiled
+from tests.conftest import ROOT
+from tests.support.twins import need_twins
 
 
 def _enabled(value: str | None) -> str:
@@ -16,24 +17,26 @@ def _enabled(value: str | None) -> str:
     environ = {name: text for name, text in os.environ.items() if name != "SIPCAP_COMPILED"}
     if value is not None:
         environ["SIPCAP_COMPILED"] = value
-    program = "from sipcap import compiled; print(compiled.ENABLED)"
+    program = "from sipcap import compiled; print(compiled.ENABLED, compiled.twins() is not None)"
     return subprocess.run(
         [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
     ).stdout.strip()
 
 
-@pytest.mark.parametrize(("value", "enabled"), [(None, "True"), ("1", "True"), ("0", "False")])
+@pytest.mark.parametrize(("value", "enabled"), [(None, "True True"), ("1", "True True"), ("0", "False False")])
 def test_environment_0_switches_off(value: str | None, enabled: str) -> None:
     """Twins are used unless the environment says no."""
+    need_twins()
     assert _enabled(value) == enabled
 
 
-def test_twin_that_nobody_compiled_is_none() -> None:
+def test_twins_that_nobody_compiled_are_none() -> None:
     """A missing module is no error: the reference does the work."""
-    assert compiled.twin("no_such_module") is None
-
-
-def test_twin_that_is_switched_off_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module that is there is not imported if it is not wanted."""
-    monkeypatch.setattr(compiled, "ENABLED", False)
-    assert compiled.twin("__init__") is None
+    program = (
+        "import sys; sys.modules['sipcap.compiled.native'] = None\n"
+        "from sipcap import compiled; print(compiled.twins())\n"
+        "from sipcap.cli.main import run; run(['-qq', 'replay', 'examples/call.pcap'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.startswith("None\n")
+    assert done.stdout.count("\n") == 14

@@ -82,7 +82,7 @@ def _block(order: str, number: int, time: int, payload: bytes, kept: int | None 
 @pytest.mark.parametrize(("header_bytes", "units"), [(16, 1), (16, 1_000), (24, 1)])
 def test_records_twin_cuts_as_the_reference(order: str, header_bytes: int, units: int) -> None:
     """Every form of pcap, cut anywhere, with room for all or fewer."""
-    need_twins("frames")
+    need_twins()
     data = b"x" + b"".join(_record(order, header_bytes, payload) for payload in (b"", b"a", b"b" * 50, b"c" * 99))
     form = {"little": order == "<", "header_bytes": header_bytes, "units": units}
     for size in range(len(data) + 1):
@@ -97,7 +97,7 @@ def test_records_twin_cuts_as_the_reference(order: str, header_bytes: int, units
 @pytest.mark.parametrize("kept", [99, 100, 101, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])
 def test_records_twin_stops_at_the_same_length(kept: int) -> None:
     """A length that cannot be is told to the caller, as one whose bytes are not there yet."""
-    need_twins("frames")
+    need_twins()
     data = _record("<", 16, b"ab") + _record("<", 16, b"x" * min(kept, 120), kept)
     assert _records(data, 0, 9)[0][1] == (0 if kept <= 100 else kept)
 
@@ -105,14 +105,14 @@ def test_records_twin_stops_at_the_same_length(kept: int) -> None:
 @given(st.binary(max_size=120), st.integers(0, 130), st.integers(-1, 5), st.booleans(), st.sampled_from([16, 24]))
 def test_records_twin_any_bytes_give_the_same(data: bytes, at: int, room: int, little: bool, header: int) -> None:
     """Whatever a file holds."""
-    need_twins("frames")
+    need_twins()
     _records(data, at, room, little=little, header_bytes=header, units=1_000)
 
 
 @pytest.mark.parametrize("order", "<>")
 def test_blocks_twin_cuts_as_the_reference(order: str) -> None:
     """Interfaces of every kind, and every time."""
-    need_twins("frames")
+    need_twins()
     little = order == "<"
     data = b"".join(
         _block(order, number, time, b"p" * ((number + time) % 9)) for number in range(len(INTERFACES)) for time in TIMES
@@ -128,7 +128,7 @@ def test_blocks_twin_cuts_as_the_reference(order: str) -> None:
 
 def test_blocks_twin_cut_or_changed_anywhere_gives_the_same() -> None:
     """A block is taken if it is whole and its lengths agree."""
-    need_twins("frames")
+    need_twins()
     data = _block("<", 0, 5, b"abcdef") + _block("<", 1, 6, b"") + _block("<", 0, 7, b"x" * 40)
     interfaces = [ETHERNET, INTERFACES[2]]
     for at in range(len(data) + 3):
@@ -142,12 +142,12 @@ def test_blocks_twin_cut_or_changed_anywhere_gives_the_same() -> None:
 @given(st.binary(max_size=90), st.integers(0, 100), st.integers(-1, 4), st.booleans())
 def test_blocks_twin_any_bytes_give_the_same(data: bytes, at: int, room: int, little: bool) -> None:
     """Whatever a file holds."""
-    need_twins("frames")
+    need_twins()
     _blocks(data, at, room, [ETHERNET], little=little)
 
 
 @given(st.lists(st.tuples(st.integers(), st.binary(max_size=3), st.integers(), st.sampled_from(INTERFACES))))
 def test_packets_twin_leaves_out_the_same(frames: list[Frame]) -> None:
     """Frames without IP are left out, and no time is 0."""
-    need_twins("frames")
+    need_twins()
     assert pcap_reader._packets(frames) == pcap_reader.packets_of(frames)

@@ -67,13 +67,13 @@ def _frames() -> Iterator[bytes]:
 
 def test_twin_further_chunks_give_what_the_reference_gives() -> None:
     """Chunks of every kind behind the usual ones, right and wrong."""
-    need_twins("hep3")
+    need_twins()
     assert sum(_assert_equal(data) for data in _frames()) > 100
 
 
 def test_twin_frames_cut_or_changed_anywhere_give_what_the_reference_gives() -> None:
     """Any byte of a frame may be the last one, or another."""
-    need_twins("hep3")
+    need_twins()
     taken = 0
     for data in (hep3_with(b"abc", chunk(17, b"c")), hep3(*usual_chunks(source=IP6, destination=IP6), chunk(15, b"x"))):
         for at in range(len(data)):
@@ -86,7 +86,7 @@ def test_twin_frames_cut_or_changed_anywhere_give_what_the_reference_gives() -> 
 
 def test_twin_frame_behind_others_gives_what_the_reference_gives() -> None:
     """A frame that begins and ends within the datagram."""
-    need_twins("hep3")
+    need_twins()
     frame = hep3_datagram(1)
     assert _assert_equal(b"HEP" + frame + frame, 3) == 1
     assert _assert_equal(frame + frame[:-1], len(frame)) == 0
@@ -98,7 +98,7 @@ def test_twin_frame_behind_others_gives_what_the_reference_gives() -> None:
 )
 def test_twin_any_chunks_give_what_the_reference_gives(chunks: list[tuple[int, bytes, int]], tail: bytes) -> None:
     """Whatever stands behind the usual chunks."""
-    need_twins("hep3")
+    need_twins()
     further = [chunk(number, data, vendor=vendor) for number, data, vendor in chunks]
     _assert_equal(hep3(*usual_chunks(), *further, tail))
 
@@ -106,7 +106,7 @@ def test_twin_any_chunks_give_what_the_reference_gives(chunks: list[tuple[int, b
 @given(st.binary(max_size=150))
 def test_twin_any_bytes_give_what_the_reference_gives(data: bytes) -> None:
     """Whatever is received."""
-    need_twins("hep3")
+    need_twins()
     _assert_equal(b"HEP3" + len(data).to_bytes(2, "big") + data)
 
 
@@ -122,7 +122,7 @@ def _gated(datagrams: list[bytes], auth_key: bytes | None) -> Any:
 @pytest.mark.parametrize("auth_key", [None, b"k"])
 def test_gate_with_twin_gives_what_it_gives_without(auth_key: bytes | None) -> None:
     """Single frames, several in one datagram, other versions, and what is none of them; frames are kept, and counts."""
-    need_twins("hep3")
+    need_twins()
     one = hep3_datagram(0)
     odd = [
         b"", b"HEP3", b"junk", one + one, one[:-1], one + b"\0",
@@ -140,7 +140,7 @@ def test_gate_with_twin_gives_what_it_gives_without(auth_key: bytes | None) -> N
 
 def test_usual_datagrams_go_through_the_twin_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What agents send needs the reference for nothing."""
-    need_twins("hep3")
+    need_twins()
     monkeypatch.setattr(hep_gate, "decode_datagram", None)
     datagrams = [hep3_datagram(number) for number in range(100)]
     datagrams += [hep3_with(sip(), chunk(14, b"key"), chunk(17, b"call"), chunk(19, b"node"))]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sipcap.counters import Counters
 from sipcap.sources import pcap_reader
 from sipcap.sources.packet_decoder import Packet, PacketDecoder
+from sipcap.sources.passed_over import TcpCounts
 from sipcap.sources.pcap import PcapOptions, PcapSource
 from sipcap.wire import media_reports, packet, pcap, pcapng
 from sipcap.wire.link import LINK_TYPES
@@ -73,8 +74,8 @@ def _frames(payload: bytes) -> list[tuple[int, bytes]]:
 
 def _decoded(packets: Sequence[Packet], ports: Container[int] | None, *, twins: bool, batch: int = 7) -> Any:
     """What comes of packets in all that one can see, and how many the twin took."""
-    stats, skipped = Counters(), Counter[str]()
-    decoder = PacketDecoder(stats, skipped, ports)
+    stats, skipped, tcp = Counters(), Counter[str](), TcpCounts()
+    decoder = PacketDecoder(stats, skipped, ports, tcp)
     usual = decoder._usual
     assert usual is not None
     if not twins:
@@ -85,7 +86,7 @@ def _decoded(packets: Sequence[Packet], ports: Container[int] | None, *, twins: 
         messages += decoder.decode(packets[begin : begin + batch])
         times += decoder.packet_times
     messages += decoder.finish()
-    return (messages, times, stats.as_dict(), skipped, decoder.last_us), usual.taken
+    return (messages, times, stats.as_dict(), skipped, vars(tcp), decoder.last_us), usual.taken
 
 
 def _assert_equal(packets: Sequence[Packet], ports: Container[int] | None = None) -> int:
@@ -106,7 +107,7 @@ def _packets(frames: Iterable[tuple[int, bytes]]) -> list[Packet]:
 @pytest.mark.parametrize("ports", FILTERS, ids=repr)
 def test_twin_every_kind_of_payload_gives_what_the_reference_gives(ports: Container[int] | None) -> None:
     """Whatever a datagram carries, in whatever frame."""
-    need_twins("packets")
+    need_twins()
     packets = _packets(each for payload in PAYLOADS for each in _frames(payload))
     assert _assert_equal(packets, ports) >= 24
 
@@ -114,7 +115,7 @@ def test_twin_every_kind_of_payload_gives_what_the_reference_gives(ports: Contai
 @pytest.mark.parametrize("name", CASES)
 def test_twin_every_layer_gives_what_the_reference_gives(name: str) -> None:
     """Packets through all layers, between usual ones."""
-    need_twins("packets")
+    need_twins()
     case = CASES[name]
     frames = [(case.link, each) for each in case.frames(sip())]
     packets = _packets([(p.ETHERNET, CASES["ethernet"].frames(sip())[0]), *frames, (p.RAW, p.ip4(p.udp(sip())))])
@@ -124,7 +125,7 @@ def test_twin_every_layer_gives_what_the_reference_gives(name: str) -> None:
 @pytest.mark.parametrize("name", SEGMENT_CASES)
 def test_twin_segments_between_datagrams_give_what_the_reference_gives(name: str) -> None:
     """Each message has the time of the packet that completed it, and all their order."""
-    need_twins("packets")
+    need_twins()
     frames = [frame for each in two_segments(name, sip_message(7)) for frame in (each, p.ethernet(p.ip4(p.udp(sip()))))]
     assert _assert_equal(_packets((p.ETHERNET, frame) for frame in frames)) == len(frames) // 2
 
@@ -132,7 +133,7 @@ def test_twin_segments_between_datagrams_give_what_the_reference_gives(name: str
 @pytest.mark.parametrize("at", range(20))
 def test_twin_frames_cut_anywhere_give_what_the_reference_gives(at: int) -> None:
     """A capture may end a frame at any byte."""
-    need_twins("packets")
+    need_twins()
     link, frame = _frames(sip_message(2)[:200])[at]
     _assert_equal(_packets((link, frame[:size]) for size in range(len(frame) + 1)))
 
@@ -141,7 +142,7 @@ def test_twin_frames_cut_anywhere_give_what_the_reference_gives(at: int) -> None
 @pytest.mark.parametrize("ports", FILTERS[:2], ids=repr)
 def test_twin_changed_bytes_give_what_the_reference_gives(at: int, ports: Container[int] | None) -> None:
     """Any one bit of a usual frame is another."""
-    need_twins("packets")
+    need_twins()
     link, frame = _frames(b"OPTIONS sip:a SIP/2.0\r\nA: b\r\n\r\n")[at]
     changed = [
         frame[:byte] + bytes((frame[byte] ^ 1 << bit,)) + frame[byte + 1 :]
@@ -154,14 +155,14 @@ def test_twin_changed_bytes_give_what_the_reference_gives(at: int, ports: Contai
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 9, 101, 113, 276]), st.binary(max_size=90)), max_size=4))
 def test_twin_any_bytes_give_what_the_reference_gives(frames: list[tuple[int, bytes]]) -> None:
     """Whatever is captured."""
-    need_twins("packets")
+    need_twins()
     _assert_equal(_packets(frames))
 
 
 @given(st.binary(max_size=70), st.integers(0, 19), st.sampled_from(FILTERS))
 def test_twin_any_payload_gives_what_the_reference_gives(payload: bytes, at: int, ports: Container[int] | None) -> None:
     """Whatever is in a datagram."""
-    need_twins("packets")
+    need_twins()
     _assert_equal(_packets([_frames(payload)[at]]), ports)
 
 
@@ -170,14 +171,14 @@ def test_twin_any_payload_gives_what_the_reference_gives(payload: bytes, at: int
 )
 def test_twin_any_time_gives_what_the_reference_gives(ts_us: int) -> None:
     """Times that no row can hold are rejected by both."""
-    need_twins("packets")
+    need_twins()
     frame = p.ethernet(p.ip4(p.udp(sip())))
     _assert_equal([(ts_us, frame, LINK_TYPES[1]), (BASE_TS_US, frame, LINK_TYPES[1])])
 
 
 def test_twin_many_addresses_and_headers_keep_theirs() -> None:
     """What it remembers of addresses, cards and VLANs never becomes that of another packet."""
-    need_twins("packets")
+    need_twins()
     numbers = random.Random(5)
     frames = []
     for _ in range(6_000):
@@ -191,7 +192,7 @@ def test_twin_many_addresses_and_headers_keep_theirs() -> None:
 
 def test_twin_messages_do_not_share_what_can_change() -> None:
     """Who writes into one message's fields writes into no other's."""
-    need_twins("packets")
+    need_twins()
     frame = p.ethernet(p.ip4(p.udp(sip())))
     one, other = PacketDecoder(Counters(), Counter()).decode(_packets([(p.ETHERNET, frame)] * 2))
     assert one.extra is not None
@@ -223,13 +224,13 @@ def _reference_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pcapng, "_cut", pcapng.cut_blocks)
     monkeypatch.setattr(pcap_reader, "_packets", pcap_reader.packets_of)
     monkeypatch.setattr(media_reports, "_relate", media_reports.relate)
-    monkeypatch.setattr(packet, "twin", lambda _: None)
+    monkeypatch.setattr(packet, "twins", lambda: None)
 
 
 @pytest.mark.parametrize("name", ["hep3-homer.pcap", "ipip-heplify.pcap", "sngrep-aaa.pcap"])
 def test_corpus_reads_the_same_with_and_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other projects' captures."""
-    need_twins("packets", "frames")
+    need_twins()
     if not (CORPUS / name).exists():
         pytest.skip("corpus is not here")
     found = _read(CORPUS / name)
@@ -240,7 +241,7 @@ def test_corpus_reads_the_same_with_and_without(name: str, monkeypatch: pytest.M
 @pytest.mark.parametrize("make", [p.pcap, p.pcapng])
 def test_usual_capture_goes_through_the_twins_alone(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIP and RTP need the references for nothing; with the references alone, the same comes out."""
-    need_twins("packets", "frames")
+    need_twins()
     path = tmp_path / "x.pcap"
     payloads = [sip_message(number) if number % 2 else b"\x80\x08" + bytes(160) for number in range(1_000)]
     path.write_bytes(make((BASE_TS_US + 7 * at, p.ethernet(p.ip4(p.udp(each)))) for at, each in enumerate(payloads)))
@@ -266,7 +267,7 @@ def test_usual_capture_goes_through_the_twins_alone(make: Any, tmp_path: Path, m
 )
 def test_relate_twin_finds_the_same_sdp_in_the_same_order(told: list[tuple[int, bytes]]) -> None:
     """Notes and reports come in the order of their messages."""
-    need_twins("packets")
+    need_twins()
     messages = [Message(payload, payload_type=kind) for kind, payload in told]
     orders = []
     for relate in (media_reports.relate, media_reports._relate):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from sipcap.compiled import twin
+from sipcap.compiled import twins
 from sipcap.sources import packet_ring
 from sipcap.wire.link import LINK_TYPES
 from tests.support import packets as p
@@ -54,8 +54,8 @@ def _frames(count: int) -> list[tuple[bytes, int, bytes]]:
 
 
 def _module() -> Any:
-    need_twins("ring")
-    return twin("ring")
+    need_twins()
+    return twins()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 200])
@@ -98,7 +98,7 @@ def test_block_that_leads_out_of_the_ring_is_none(at: int) -> None:
 
 def test_ring_uses_the_twins(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a ring calls is compiled."""
-    need_twins("ring")
+    need_twins()
     memory = _ring([(b"x" * 40, 0, b"\x08\0")] * 5)
     monkeypatch.setattr(packet_ring, "framed", None)
     monkeypatch.setattr(packet_ring, "cooked", None)

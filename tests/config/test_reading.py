@@ -141,7 +141,7 @@ def test_every_effective_value_has_its_origin(tmp_path: Path) -> None:
         ("[sipcap]\nauth_key = @/nowhere\n", ":2: [sipcap] auth_key cannot be read from /nowhere"),
         ("[sipcap]\nallow = 300.1.1.1\n", ":2: [sipcap] allow has no network"),
         ("[listen:x]\nlisten = 9060\n", ":2: [listen:x] listen: '9060' is no endpoint"),
-        ("[listen:x]\nchildren = 0\n", ":2: [listen:x] children should be a value between 1 and 64"),
+        ("[listen:x]\nlisten = udp:h:1\nchildren = 0\n", ":3: [listen:x] children should be a value between 1 and 64"),
         ("[listen:x]\nmode = hep\n", ":1: [listen:x] listen is missing"),
         ("[listen:x]\nlistne = udp:h:1\n", ":2: unknown key listne in [listen:x]; did you mean listen?"),
         ("[listen:x]\nlisten = udp:h:1\niface = e\n", ":3: [listen:x] iface has no meaning with mode = hep"),

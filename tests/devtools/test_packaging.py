@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -20,15 +21,20 @@ def test_packages_are_all_listed() -> None:
     assert sorted(SETUPTOOLS["packages"]) == sorted({".".join(folder.parts) for folder in folders} | {"sipcap.sql"})
 
 
-def test_twins_are_all_compiled_and_typed() -> None:
-    """A .pyx without its entry would never be compiled; where it cannot be, the installation goes on without."""
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "sipcap").rglob("*.pyx")}
-    listed = SETUPTOOLS["ext-modules"]
-    assert sorted(source for each in listed for source in each["sources"]) == sorted(sources)
-    for each in listed:
-        assert [each["name"].replace(".", "/") + ".pyx"] == each["sources"]
-        assert each["optional"] is True
-    assert set(SETUPTOOLS["package-data"]["sipcap.compiled"]) == {"*.pyx", "*.pxd", "*.pyi"}
+def test_compiled_module_is_listed_with_all_its_parts() -> None:
+    """Where it cannot be compiled, the installation goes on without; a part that nobody includes would be dead."""
+    folder = ROOT / "sipcap" / "compiled"
+    (listed,) = SETUPTOOLS["ext-modules"]
+    assert (listed["name"], listed["sources"], listed["optional"]) == (
+        "sipcap.compiled.native", ["sipcap/compiled/native.pyx"], True
+    )  # fmt: skip
+    parts = {path.name for path in folder.glob("*.pxi")}
+    assert set(re.findall('include "(.*)"', (folder / "native.pyx").read_text())) == parts
+    kinds = {"*.pyx", "*.pxd", "*.pxi", "*.pyi"}
+    assert set(SETUPTOOLS["package-data"]["sipcap.compiled"]) == kinds
+    assert set(listed["depends"]) == {
+        f"sipcap/compiled/{path.name}" for kind in ("*.pxd", "*.pxi") for path in folder.glob(kind)
+    }
 
 
 def test_data_files_cover_the_generated_folders() -> None:

@@ -58,6 +58,7 @@ def test_doctor_where_all_is_well_ends_with_0(doctor: Doctor, tmp_path: Path) ->
         "service",
         "listeners",
         "databases",
+        "drivers",
         "folders",
         "disk",
         "spool",
@@ -300,3 +301,11 @@ def test_doctor_waits_for_no_server_longer_than_it_says(doctor: Doctor) -> None:
         began_s = time.monotonic()
         assert of(doctor("--listen", "udp:127.0.0.1:0", "--db-url", url, *FEW), "databases")
         assert time.monotonic() - began_s < 40
+
+
+def test_doctor_tells_whether_compiled_code_is_used(doctor: Doctor) -> None:
+    """It is a matter of speed only, so that nothing is wrong without it."""
+    off = of(doctor("--listen", "udp:127.0.0.1:0", *FEW, env={"SIPCAP_COMPILED": "0"}), "drivers", "ok")
+    assert [each["text"] for each in off] == ["compiled code is switched off by SIPCAP_COMPILED=0: slower"]
+    (found,) = of(doctor("--listen", "udp:127.0.0.1:0", *FEW), "drivers", "ok")
+    assert found["text"].startswith(("compiled code is used", "no compiled code for "))

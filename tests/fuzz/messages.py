@@ -63,7 +63,7 @@ def _decoded(data: bytes) -> tuple[list[Message], str]:
 
 
 def extraction(data: bytes) -> None:
-    """Any payload gives a record, which NDJSON gives back as it was, or a reason."""
+    """Any payload gives a record, which NDJSON gives back as it was, or a reason; the compiled twin gives the same."""
     head, payload = data[:1], data[1:]
     payload_type = SIP_PAYLOAD if head < b"\xc0" else head[0]
     _keep(Message(payload, _NOW_US, "10.0.0.1", 5060, "::1", 5060, 17, 2, payload_type))
@@ -74,8 +74,20 @@ def _keep(message: Message) -> None:
         record = _extractor.record(message, _NOW_US)
     except DecodeError as error:
         reason_of(error)
+        assert _reference_line(message) == b""
         return
+    assert record == _extractor.reference_record(message, _NOW_US)
+    if _extractor.writes_lines:
+        lines, _ = _extractor.lines([message, message], _NOW_US, _reference_line, None)
+        assert lines == 2 * encode_records([record])
     _round_trip(record)
+
+
+def _reference_line(message: Message) -> bytes:
+    try:
+        return encode_records([_extractor.reference_record(message, _NOW_US)])
+    except DecodeError:
+        return b""
 
 
 def _round_trip(record: Record) -> None:

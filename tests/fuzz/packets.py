@@ -10,6 +10,7 @@ from sipcap.counters import Counters
 from sipcap.errors import DecodeError
 from sipcap.limits import MAX_FRAGMENT_BYTES, TCP_TOTAL_BYTES
 from sipcap.sources.packet_decoder import PacketDecoder
+from sipcap.sources.passed_over import TcpCounts
 from sipcap.wire.fragments import Fragments
 from sipcap.wire.ip import SCTP, IpPacket
 from sipcap.wire.link import LINK_TYPES
@@ -41,8 +42,8 @@ def packets(data: bytes) -> None:
 
 
 def _decoded(data: bytes, *, twins: bool) -> tuple[list[Message], dict[str, Any], Counter[str]]:
-    stats, skipped = Counters(), Counter[str]()
-    decoder = PacketDecoder(stats, skipped, one_of(_PORTS, data[1] >> 3))
+    stats, skipped, tcp = Counters(), Counter[str](), TcpCounts()
+    decoder = PacketDecoder(stats, skipped, one_of(_PORTS, data[1] >> 3), tcp)
     if not twins:
         decoder._usual = None
     link = LINK_TYPES[one_of(LINKS, data[0])]
@@ -61,7 +62,8 @@ def _decoded(data: bytes, *, twins: bool) -> tuple[list[Message], dict[str, Any]
     stats.stored += len(messages)
     assert stats.imbalance() == 0
     assert stats.packets == len(captured)
-    assert min(skipped.values(), default=1) > 0
+    assert min([*skipped.values(), *tcp.without_sip.values(), *tcp.events.values()], default=1) > 0
+    assert tcp.without_sip.total() <= tcp.packets <= stats.packets
     assert not decoder._streams.held
     assert not decoder._sctp.held_bytes
     assert not decoder._unwrapper.fragments.held_bytes

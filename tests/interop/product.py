@@ -16,7 +16,7 @@ from .processes import WAIT_S, free_udp_port, running, udp_is_bound, wait_until
 from .tables import Database
 
 _ROOT = Path(__file__).resolve().parents[2]
-_ENV = {"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+_ENV = {"PYTHONPATH": str(_ROOT)}
 _SIPCAP = (sys.executable, "-m", "sipcap")
 
 

@@ -6,8 +6,6 @@ import os
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.support.background import wait_for
 from tests.support.captured import messages_in, texts
 from tests.support.deadly import PACKETS
@@ -95,22 +93,20 @@ def test_fault_hook_that_raises_and_sleeps_costs_its_messages_only(tmp_path: Pat
     assert messages_in(tmp_path / "sipcap.db") == texts(set(range(300)) - set(left_out))
 
 
-@pytest.mark.long  # where memory ends is another place each time: a worker may fail before its hook does
 def test_fault_hook_that_leaks_memory_costs_its_worker_now_and_then(tmp_path: Path) -> None:
-    """When it has used up what a process may take, the worker is started again; all is accounted for."""
+    """When it has used up what it may take, the worker is started again, at the same port; all is accounted for."""
     (tmp_path / "hook.py").write_text("kept = []\ndef on(request):\n    kept.append(bytearray(1_000_000))\n")
     bounded = ("prlimit", "--as=400000000")
     with service(tmp_path, USUAL + HOOK + BOTH, before=bounded) as running:
         port = running.process.port
         with Sender([port], rate=500, most=2_000) as sender:
             wait_for(lambda: _restarts(running) >= 2, "two restarts")
-        # A worker may find no memory for itself, too: what it had in its hands then, nobody can count.
-        wait_for(
-            lambda: running.counters["received"] == sender.sent or "Traceback" in running.process.said, "the messages"
-        )
+        wait_for(lambda: running.counters["received"] == sender.sent, "the messages")
         counted = running.settle()
         assert 0 < counted["rejected"]["hook_error"] < 1_000
+        assert counted["dropped"] == {}
         assert "has used up the memory of its process" in running.process.said
+        assert "Traceback" not in running.process.said
         assert running.process.stop() == 0
     stored = messages_in(tmp_path / "sipcap.db")
     assert len(stored) == len(set(stored)) == counted["stored"] > 300

@@ -19,7 +19,9 @@ import sipcap
 from sipcap.errors import CannotStart
 from sipcap.limits import CONTROL_CONNECTIONS
 from sipcap.service.control import clients
+from sipcap.service.metrics import _WELL_KNOWN
 from sipcap.service.metrics_server import HttpSession, Pages
+from tests.conftest import ROOT
 from tests.support.controlling import PATIENCE_S, SmallService, read_all, serving
 from tests.support.records import sip_record
 
@@ -79,6 +81,14 @@ def test_metrics_have_the_counters_of_the_service(port: int, service: SmallServi
         else:
             suffix = "" if name in {"spooled", "pending"} else "_total"
             assert samples[f"sipcap_{name}{suffix}", ()] == value
+
+
+def test_metrics_that_are_there_from_the_start_are_such_as_come() -> None:
+    """A reason that nobody counts by would stay 0, and hide that its name has changed."""
+    source = "".join(path.read_text() for path in (ROOT / "sipcap").rglob("*.py") if path.name != "metrics.py")
+    for reasons in _WELL_KNOWN.values():
+        for reason in reasons:
+            assert f'"{reason}"' in source, reason
 
 
 def test_metrics_have_all_that_is_promised(port: int) -> None:

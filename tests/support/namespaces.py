@@ -30,6 +30,7 @@ class Side:
     name: str
     ip4: str
     ip6: str
+    mac: str
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -88,19 +89,24 @@ def cable() -> Iterator[Cable]:
     need("ip")
     need_root()
     number = f"{os.getpid()}-{next(_numbers)}"
-    left = Side(f"sipcap-{number}-l", "left", "10.77.0.1", "fd77::1")
-    right = Side(f"sipcap-{number}-r", "right", "10.77.0.2", "fd77::2")
+    left = Side(f"sipcap-{number}-l", "left", "10.77.0.1", "fd77::1", "02:00:00:00:77:01")
+    right = Side(f"sipcap-{number}-r", "right", "10.77.0.2", "fd77::2", "02:00:00:00:77:02")
     with contextlib.ExitStack() as stack:
         for side in (left, right):
             _ip("netns", "add", side.namespace)
             stack.callback(_ip, "netns", "del", side.namespace)
         left.ip("link", "add", left.name, "type", "veth", "peer", "name", right.name, "netns", right.namespace)
         for side in (left, right):
+            side.ip("link", "set", side.name, "address", side.mac)
             side.ip("link", "set", side.name, "addrgenmode", "none")  # nothing is said that no test says
             side.ip("addr", "add", f"{side.ip4}/24", "dev", side.name)
             side.ip("addr", "add", f"{side.ip6}/64", "dev", side.name, "nodad")
             side.ip("link", "set", side.name, "up")
             side.ip("link", "set", "lo", "up")
+        for side, other in ((left, right), (right, left)):
+            # While an address is being resolved the kernel keeps about a hundred packets, and drops the others.
+            for address in (other.ip4, other.ip6):
+                side.ip("neigh", "replace", address, "lladdr", other.mac, "dev", side.name, "nud", "permanent")
         yield Cable(left, right)
 
 

@@ -12,8 +12,11 @@ import pytest
 from sipcap.errors import SinkError
 from sipcap.patterns import Period, read_patterns
 from sipcap.record import date_text
+from sipcap.sinks.base import Row
+from sipcap.sinks.registry import open_sink
 from sipcap.tables import Step, chosen, plan_rotate
 from sipcap.upkeep.carrying import carry_out
+from sipcap.upkeep.registry import open_upkeep
 from tests.calls.helpers import SECOND, at
 from tests.conftest import run_sipcap
 from tests.support.databases import ServedDatabase
@@ -54,6 +57,27 @@ def test_steps_create_drop_and_delete(served: ServedDatabase, monkeypatch: pytes
     created = served.execute("SELECT * FROM x")
     assert created == []
     store(served, {"x": [at(0)]})
+
+
+def test_tables_with_renamed_columns_are_looked_after(served: ServedDatabase) -> None:
+    """They are created so, and read and emptied by these names; the tables of HOMER 7 keep theirs."""
+    columns = {"date": "day", "micro_ts": "time_us", "callid": "call_identity"}
+    upkeep = open_upkeep(served.url, columns=columns)
+    try:
+        steps = [Step("create", "a"), Step("create", "x"), Step("create", "hep_proto_1_call")]
+        patterns = read_patterns(["a|x|hep_proto_1_call"])
+        assert [outcome.error for outcome in carry_out(upkeep, steps, patterns)] == ["", "", ""]
+        sink = open_sink(served.url, columns=columns)
+        sink.write("one", {"a": [Row(at(number * SECOND, number), {}) for number in range(40)]})
+        sink.close()
+        assert served.execute("SELECT count(*) AS n FROM a WHERE call_identity <> '' AND time_us > 0")[0]["n"] == 40
+        assert [upkeep.form(name) for name in ("a", "x", "hep_proto_1_call")] == ["sip", "sip", "homer7"]
+        (piece,) = upkeep.look({"a"})
+        assert (piece.rows, piece.oldest_us, piece.newest_us) == (40, BASE_TS_US, BASE_TS_US + 39 * SECOND)
+        assert upkeep.nth_oldest("a", 3) == BASE_TS_US + 2 * SECOND
+        assert upkeep.delete(Step("delete", "a", before_us=BASE_TS_US + 10 * SECOND), lambda: False) == 10
+    finally:
+        upkeep.close()
 
 
 def test_create_of_a_name_that_the_server_would_cut_is_refused(postgresql: ServedDatabase) -> None:

@@ -13,6 +13,7 @@ from sipcap.config.kamailio.routes import FoundRoute, find_routes
 from sipcap.config.kamailio.script import ModuleParameter, Script, parse_script
 from sipcap.config.kamailio.tokens import tokens_of
 from sipcap.config.keys import COLUMN_KEYS, MODULE_KEYS
+from sipcap.config.values import HIDDEN
 from sipcap.limits import HEP_PORT
 from sipcap.modes import BadMode, parse_mode
 
@@ -31,6 +32,7 @@ _PASSED_OVER: Final = {
 _DEFAULT_URL: Final = "mysql://kamailio:kamailiorw@localhost/kamailio"  # the module's own (spec 1.1)
 _ADVERTISED: Final = re.compile(r"\s+(?:advertise|name)\b.*")
 _ENDPOINT: Final = re.compile(r"(?:(udp|tcp|tls):)?(\[[^\]]+\]|[^:\[\]\s]+)(?::(\d+))?")
+_OF_THE_MODULE: Final = re.compile(r"sipcapture|\b(?:sip|report)_capture")
 _SIP_PORT: Final = "5060"
 
 
@@ -40,6 +42,10 @@ class Translation:
 
     lines: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unfollowed: list[str] = field(default_factory=list)
+    """Those of the notes that are about parts which were not read."""
+    is_about_capture: bool = True
+    """False if neither the module's name nor one of its functions is anywhere in what was read."""
 
     @property
     def text(self) -> str:
@@ -54,8 +60,10 @@ def translate(path: Path) -> Translation:
         CannotStart: the file cannot be read.
     """
     source = read_source(path)
-    script = parse_script(list(tokens_of(source)))
-    return _Translator(source, script, str(path)).translate()
+    tokens = list(tokens_of(source))
+    result = _Translator(source, parse_script(tokens), str(path)).translate()
+    result.is_about_capture = any(_OF_THE_MODULE.search(token.text) for token in tokens)
+    return result
 
 
 class _Translator:
@@ -67,6 +75,7 @@ class _Translator:
 
     def translate(self) -> Translation:
         result = self._result
+        result.unfollowed += self._source.notes
         result.notes += [*self._source.notes, *self._script.notes]
         result.lines += ["", "[sipcap]", *self._main(), *self._modes()]
         if self._is_set("hep_capture_on") or self._is_set("nonsip_hook"):
@@ -130,7 +139,8 @@ class _Translator:
             )
             match = _ENDPOINT.fullmatch(text)
             if match is None:
-                self._note(setting.place, f"listen = {setting.value}: no udp, tcp or tls address")
+                shown = HIDDEN if "@" in setting.value else setting.value  # no address has one: it may be a secret's
+                self._note(setting.place, f"listen = {shown}: no udp, tcp or tls address")
                 continue
             endpoints.append(f"{match[1] or 'udp'}:{match[2]}:{match[3] or port}")
         if not endpoints:

@@ -1,4 +1,3 @@
-# cython: language_level=3, boundscheck=True, wraparound=False
 """Twin of the hot loop in sources/packet_decoder.py: whole SIP and RTP datagrams in IPv4 without options.
 
 Captured bytes are looked at through text.pxd alone, which keeps within them. Lists stay checked: that costs nothing here.
@@ -7,7 +6,6 @@ Captured bytes are looked at through text.pxd alone, which keeps within them. Li
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from libc.stdint cimport uint32_t
 
-from sipcap.compiled.addresses cimport Addresses
 from sipcap.compiled.text cimport Text, byte_at, copy_of, equals, find, find_text, number_at, part, text_of
 
 cdef enum:
@@ -18,7 +16,7 @@ cdef enum:
 cdef long long _MAX_TS_US = 4294967296000000  # 2106, as in the reference
 cdef bytes _REPLY = b"SIP/2.0 "
 cdef bytes _VERSION = b" SIP/2.0"
-cdef tuple _METHODS = (
+cdef tuple _SIP_BEGINNINGS = (
     b"INVITE ", b"ACK ", b"BYE ", b"CANCEL ", b"OPTIONS ", b"REGISTER ", b"PRACK ", b"UPDATE ",
     b"INFO ", b"SUBSCRIBE ", b"NOTIFY ", b"REFER ", b"MESSAGE ", b"PUBLISH ",
 )
@@ -233,7 +231,7 @@ cdef bint _looks_like_sip(Text payload) noexcept:
         while at < end and 48 <= byte_at(payload, at) <= 57:
             at += 1
         return at == end and end > 8
-    for method in _METHODS:
+    for method in _SIP_BEGINNINGS:
         word = text_of(method)
         if equals(payload, 0, word.size, word):
             end = find(payload, 10, 0, MAX_START_LINE)

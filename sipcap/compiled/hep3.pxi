@@ -1,14 +1,12 @@
-# cython: language_level=3, boundscheck=True, wraparound=False
 """Twin of ``_decode_usual_head`` in wire/hep3.py, and of the loop over it in sources/hep_gate.py.
 
 Received bytes are looked at through text.pxd alone, which keeps within them.
 """
 
-from sipcap.compiled.addresses cimport Addresses
 from sipcap.compiled.text cimport Text, byte_at, copy_of, find, number_at, part, text_of
 
 cdef enum:
-    HEADER_BYTES = 6  # of a frame, and of a chunk
+    HEP_HEADER_BYTES = 6  # of a frame, and of a chunk
     AUTH_KEY = 14
     PAYLOAD = 15
     CORRELATION_ID = 17
@@ -70,7 +68,7 @@ cdef class UsualFrames:
 
     cdef object _decode(self, bytes data, Py_ssize_t offset, Py_ssize_t end, bytes frame):
         cdef Text text = part(text_of(data), 0, end)
-        cdef Py_ssize_t at = offset + HEADER_BYTES
+        cdef Py_ssize_t at = offset + HEP_HEADER_BYTES
         cdef int size = 4, family = 2, first = 3
         cdef long long seconds
         cdef Py_ssize_t protocol, source, destination, ports, times, kind, capture
@@ -129,9 +127,9 @@ cdef class UsualFrames:
         while at < text.size:
             number = number_at(text, at, 4, False)
             length = number_at(text, at + 4, 2, False)
-            begin = at + HEADER_BYTES
+            begin = at + HEP_HEADER_BYTES
             at += length
-            if length < HEADER_BYTES or at > text.size:
+            if length < HEP_HEADER_BYTES or at > text.size:
                 return False
             if number == PAYLOAD:
                 message.payload = copy_of(text, begin, at)
@@ -174,5 +172,5 @@ cdef inline bint _is_chunk(Text text, Py_ssize_t at, int number, int size) noexc
     """Whether the data at a position is that of a chunk of this number and size."""
     return (
         number_at(text, at - 6, 4, False) == <unsigned> number
-        and number_at(text, at - 2, 2, False) == <unsigned> size + HEADER_BYTES
+        and number_at(text, at - 2, 2, False) == <unsigned> size + HEP_HEADER_BYTES
     )

@@ -1,9 +1,12 @@
-# cython: language_level=3, boundscheck=True, wraparound=False
 """IPv4 addresses as text, without making it anew for those that were seen."""
 
 from libc.stdint cimport uint32_t
 
 from sipcap.compiled.text cimport Text, copy_of, number_at
+
+
+cdef enum:
+    ADDRESSES = 4096  # that are kept; a power of 2
 
 
 cdef class Addresses:
@@ -12,6 +15,10 @@ cdef class Addresses:
     Args:
         ip_text: packed address to text.
     """
+
+    cdef object _ip_text
+    cdef list _texts
+    cdef uint32_t[ADDRESSES] _numbers
 
     def __init__(self, ip_text):
         self._ip_text = ip_text

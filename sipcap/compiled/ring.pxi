@@ -1,4 +1,3 @@
-# cython: language_level=3, boundscheck=True, wraparound=False
 """Twins of the loops in sources/packet_ring.py: packets of one block of a TPACKET_V3 ring.
 
 The ring is looked at through text.pxd alone, which keeps within it, whatever the kernel should say.
@@ -10,7 +9,7 @@ cdef enum:
     VLAN_VALID = 0x10
     VLAN_TYPE_VALID = 0x40
     VLAN = 0x8100
-    HEADER_BYTES = 38  # of tpacket3_hdr, as far as it is read
+    RING_HEADER_BYTES = 38  # of tpacket3_hdr, as far as it is read
     SENDER = 48  # where sockaddr_ll stands
     SENDER_BYTES = 20
 
@@ -26,7 +25,7 @@ def framed(const unsigned char[::1] memory, Py_ssize_t begin, link, bint little)
     while left > 0:
         kept = number_at(text, at + 12, 4, little)
         offset = at + <long long> number_at(text, at + 24, 2, little)
-        if at < 0 or at + HEADER_BYTES > text.size or offset + kept > text.size:
+        if at < 0 or at + RING_HEADER_BYTES > text.size or offset + kept > text.size:
             return None
         status = number_at(text, at + 20, 4, little)
         if status & VLAN_VALID:

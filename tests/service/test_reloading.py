@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from sipcap.service.supervisor import Answer
+from sipcap.service.reloading import Answer
 
 
 def test_answer_that_comes_in_time_is_given_to_who_waits() -> None:

@@ -1,4 +1,3 @@
-# cython: language_level=3, boundscheck=True, wraparound=False
 """Twins of the loops that cut captures into frames: wire/pcap.py, wire/pcapng.py, sources/pcap_reader.py.
 
 Captured bytes are looked at through text.pxd alone, which keeps within them. Lists stay checked: that costs nothing here.
