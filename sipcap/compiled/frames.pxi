@@ -52,11 +52,10 @@ def cut_records(
     return at, captured
 
 
-def cut_blocks(bytes data not None, Py_ssize_t at, Py_ssize_t room, list frames not None, list interfaces, bint little):
+def cut_blocks(bytes data not None, Py_ssize_t at, Py_ssize_t room, list frames not None, list interfaces not None, bint little):
     """Twin of ``pcapng.cut_blocks``."""
     cdef Text text = text_of(data)
-    cdef long long size, captured
-    cdef Py_ssize_t behind, number, known = -1, count = len(interfaces)
+    cdef long long size, captured, behind, number, known = -1, count = len(interfaces)
     cdef unsigned long long time
     cdef long long divisor = 0, offset = 0
     cdef object interface = None

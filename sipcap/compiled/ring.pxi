@@ -17,14 +17,14 @@ cdef enum:
 def framed(const unsigned char[::1] memory, Py_ssize_t begin, link, bint little):
     """Twin of ``packet_ring.framed``; None if the block is none."""
     cdef Text text = text_of_memory(memory)
-    cdef Py_ssize_t at, offset, kept
+    cdef long long at, offset, kept
     cdef unsigned int status
     cdef list packets = []
     cdef long long left = number_at(text, begin + 12, 4, little)
-    at = begin + <Py_ssize_t> number_at(text, begin + 16, 4, little)
+    at = begin + <long long> number_at(text, begin + 16, 4, little)
     while left > 0:
         kept = number_at(text, at + 12, 4, little)
-        offset = at + <Py_ssize_t> number_at(text, at + 24, 2, little)
+        offset = at + <long long> number_at(text, at + 24, 2, little)
         if at < 0 or at + RING_HEADER_BYTES > text.size or offset + kept > text.size:
             return None
         status = number_at(text, at + 20, 4, little)
@@ -34,7 +34,7 @@ def framed(const unsigned char[::1] memory, Py_ssize_t begin, link, bint little)
         else:
             data = copy_of(text, offset, offset + kept)
         packets.append((_time_us(text, at, little), data, link))
-        at += <Py_ssize_t> number_at(text, at, 4, little)
+        at += <long long> number_at(text, at, 4, little)
         left -= 1
     return packets
 
@@ -42,15 +42,15 @@ def framed(const unsigned char[::1] memory, Py_ssize_t begin, link, bint little)
 def cooked(const unsigned char[::1] memory, Py_ssize_t begin, link, bint little, bint with_header):
     """Twin of ``packet_ring.cooked``; None if the block is none, or holds what may begin with a VLAN id."""
     cdef Text text = text_of_memory(memory)
-    cdef Py_ssize_t at, offset, kept, sender
+    cdef long long at, offset, kept, sender
     cdef unsigned int status
     cdef list packets = []
     cdef bytes known = b"", head = b""
     cdef long long left = number_at(text, begin + 12, 4, little)
-    at = begin + <Py_ssize_t> number_at(text, begin + 16, 4, little)
+    at = begin + <long long> number_at(text, begin + 16, 4, little)
     while left > 0:
         kept = number_at(text, at + 12, 4, little)
-        offset = at + <Py_ssize_t> number_at(text, at + 24, 2, little)
+        offset = at + <long long> number_at(text, at + 24, 2, little)
         sender = at + SENDER
         if at < 0 or sender + SENDER_BYTES > text.size or offset + kept > text.size:
             return None
@@ -64,7 +64,7 @@ def cooked(const unsigned char[::1] memory, Py_ssize_t begin, link, bint little,
                 head, known = _head(text, at, status, little), copy_of(text, sender, sender + SENDER_BYTES)
         data = copy_behind(head, text, offset, offset + kept)
         packets.append((_time_us(text, at, little), data, link))
-        at += <Py_ssize_t> number_at(text, at, 4, little)
+        at += <long long> number_at(text, at, 4, little)
         left -= 1
     return packets
 

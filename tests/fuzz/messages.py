@@ -10,6 +10,7 @@ from sipcap.errors import DecodeError, InputError
 from sipcap.extract import Extractor
 from sipcap.ndjson import BadLine, LineFramer, decode_record, derive_with, encode_records
 from sipcap.record import Record
+from sipcap.wire import hep3
 from sipcap.wire.hep import attach_frames, decode_datagram, looks_like_hep, whole_frames
 from sipcap.wire.hep_encode import EncodeError
 from sipcap.wire.hep_select import chunk_value
@@ -29,13 +30,17 @@ _mask = CallIdMask()
 
 
 def hep_datagram(data: bytes) -> None:
-    """Any datagram gives messages, then perhaps one reason; each message has a record that NDJSON keeps as it is."""
-    messages: list[Message] = []
+    """Any datagram gives messages, then perhaps one reason; each message has a record that NDJSON keeps as it is.
+
+    With and without the compiled twin the messages are the same.
+    """
+    messages, reason = _decoded(data)
+    usual, hep3.USUAL = hep3.USUAL, None  # type: ignore[misc]
     try:
-        decode_datagram(data, messages, _NOW_US)
-    except DecodeError as error:
-        reason_of(error)
-    else:
+        assert _decoded(data) == (messages, reason)
+    finally:
+        hep3.USUAL = usual  # type: ignore[misc]
+    if not reason:
         assert messages
         assert looks_like_hep(data) or data[:1] in (b"\1", b"\2")
     attach_frames(data, messages)
@@ -45,6 +50,16 @@ def hep_datagram(data: bytes) -> None:
         for number in (1, 3, 8, 0x11, 0x13, 0x14):
             chunk_value(message, number)
         _keep(message)
+
+
+def _decoded(data: bytes) -> tuple[list[Message], str]:
+    messages: list[Message] = []
+    try:
+        decode_datagram(data, messages, _NOW_US)
+    except DecodeError as error:
+        reason_of(error)
+        return messages, error.reason
+    return messages, ""
 
 
 def extraction(data: bytes) -> None:

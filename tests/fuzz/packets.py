@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from typing import Any
 
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
@@ -30,13 +31,21 @@ _BATCH = 5
 def packets(data: bytes) -> None:
     """Packets of any link type give messages; all that was received is accounted for, and nothing stays behind.
 
+    With and without the compiled twin it is the same.
+
     The first byte is the link type, the second the time between packets and the port filter, then come packets
     with their lengths.
     """
     if len(data) < 2:
         return
+    assert _decoded(data, twins=True) == _decoded(data, twins=False)
+
+
+def _decoded(data: bytes, *, twins: bool) -> tuple[list[Message], dict[str, Any], Counter[str]]:
     stats, skipped, tcp = Counters(), Counter[str](), TcpCounts()
     decoder = PacketDecoder(stats, skipped, one_of(_PORTS, data[1] >> 3), tcp)
+    if not twins:
+        decoder._usual = None
     link = LINK_TYPES[one_of(LINKS, data[0])]
     step_us = one_of(_STEPS_US, data[1])
     captured = [(_FIRST_US + at * step_us, frame, link) for at, frame in enumerate(parts_of(data[2:]))]
@@ -58,6 +67,7 @@ def packets(data: bytes) -> None:
     assert not decoder._streams.held
     assert not decoder._sctp.held_bytes
     assert not decoder._unwrapper.fragments.held_bytes
+    return messages, stats.as_dict(), skipped
 
 
 _FRAGMENT = struct.Struct(">BHBB")
