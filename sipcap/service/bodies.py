@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final, cast
@@ -74,11 +74,13 @@ class _Publisher:
     """Publishes counters when something was stored and ten times a second, and what else is known once a second."""
 
     def __init__(
-        self, child: Child, counters: Callable[[], Counters], state: Callable[[], dict[str, Any]] = dict
-    ) -> None:
+        self, child: Child, counters: Callable[[], Counters], state: Callable[[], dict[str, Any]] = dict,
+        modes: Iterable[ModeState] = (),
+    ) -> None:  # fmt: skip
         self._child = child
         self._counters = counters
         self._state = state
+        self._modes = tuple(modes)
         self._known: dict[str, Any] = {}
         self._state_s = 0.0
         self._next_s = 0.0
@@ -95,7 +97,8 @@ class _Publisher:
             if now_s >= self._state_s:
                 self._state_s = now_s + _STATE_S
                 self._known = self._state()
-            self._child.publish(counters, **self._known)
+            leaving = [batch for mode in self._modes for batch in mode.leaving]
+            self._child.publish(counters, leaving=leaving, **self._known)
 
     def finally_with(self, **more: Any) -> None:
         """Publish the last values."""
@@ -221,6 +224,7 @@ def store_body(
             "latency": {"batch_s": batch.as_dict(), "database_s": database.as_dict()},
             "modes": {name: state.as_dict() for name, state in states.items()},
         },
+        states.values(),
     )
 
     def stopping() -> bool:

@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from sipcap.counters import Counters
@@ -185,6 +186,7 @@ class Slot:
         final = Counters()
         final.add(self.counted)
         final.received = max(final.received, self.child.taken.value)
+        self._note_left(final)
         if lost := final.imbalance():
             final.dropped[reason] += lost
         self._past.add(final.as_dict())
@@ -195,6 +197,16 @@ class Slot:
             self._pause_s = _FIRST_PAUSE_S
         self.put_off()
         return True
+
+    def _note_left(self, final: Counters) -> None:
+        """Count a batch that left the spool, as the database had taken it, before the process could say so."""
+        for path, records, is_own in self.values.get("leaving", []):
+            if not Path(path).exists():
+                final.stored += records
+                if is_own:
+                    final.spooled -= records
+                else:
+                    final.recovered += records
 
     @property
     def is_due(self) -> bool:

@@ -54,6 +54,12 @@ class ModeState:
             **self._spool(),
         }
 
+    @property
+    def leaving(self) -> list[tuple[str, int, bool]]:
+        """The batch of the spool that is the next to leave it: its file, its records, whether they are ``spooled``."""
+        segments = () if self._place is None else tuple(self._place.segments)
+        return [(str(segment.path), segment.records, segment.is_own) for segment in segments[:1]]
+
     def _spool(self) -> dict[str, Any]:
         if self._place is None:
             return {"spool_bytes": None, "spool_records": None, "spool_full": False}
