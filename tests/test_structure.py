@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 LAYERS = (
     (
         "__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch",
-        "latency", "shared", "compiled",
+        "latency", "shared", "compiled", "heap",
     ),
     ("wire",),
     ("record", "extract", "ndjson", "schemas", "activity"),

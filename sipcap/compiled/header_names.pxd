@@ -35,7 +35,7 @@ cdef inline bint add_name(Names *names, Text name, int slot) noexcept:
     names.slot[place] = slot
     names.size[place] = <int> name.size
     for index in range(<int> name.size):
-        names.lower[place][index] = name.data[index]
+        names.lower[place][index] = <unsigned char> byte_at(name, index)
     key = _hash_of(name, 0, name.size)
     names.following[place] = names.bucket[key]
     names.bucket[key] = place + 1

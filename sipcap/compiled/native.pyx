@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=True, wraparound=False
 """All twins in one module: each module of its own would take as long to compile as all of them.
 
-Captured bytes are looked at through text.pxd alone, which keeps within them. Lists stay checked: that costs nothing here.
+Captured bytes are looked at through text.pxd, and written by json_text.pxd; both keep within them. Lists stay checked: that costs nothing here.
 """
 
 include "addresses.pxi"

@@ -28,9 +28,11 @@ cdef class SipTwin(SipReader):
     cdef bint[COLUMNS] _is_number
     cdef list _keys, _extra_keys
     cdef Buffer _buffer
+    cdef bint _is_busy  # the functions of the reference may let another thread in, which must not find half a message
 
     def __cinit__(self):
         memset(&self._buffer, 0, sizeof(self._buffer))
+        self._is_busy = False
 
     def __dealloc__(self):
         release(&self._buffer)
@@ -51,9 +53,13 @@ cdef class SipTwin(SipReader):
 
     def record(self, message, received_us):
         """The record of a message; None if the reference must make it."""
-        if not self._read(message, received_us):
+        if self._is_busy:
             return None
-        return self._record(message)
+        self._is_busy = True
+        try:
+            return self._record(message) if self._read(message, received_us) else None
+        finally:
+            self._is_busy = False
 
     def lines(self, messages, long long received_us, other, seen=None):
         """The records of messages as lines.
@@ -67,6 +73,15 @@ cdef class SipTwin(SipReader):
         Returns:
             The lines, and how many of them were made here.
         """
+        if self._is_busy:
+            return b"".join(map(other, messages)), 0
+        self._is_busy = True
+        try:
+            return self._lines(messages, received_us, other, seen)
+        finally:
+            self._is_busy = False
+
+    cdef tuple _lines(self, messages, long long received_us, other, seen):
         cdef Py_ssize_t count = 0
         cdef bytes line, data
         self._buffer.size = 0

@@ -4,12 +4,11 @@ Bytes are looked at through text.pxd only, which knows their bounds. Fields of a
 the reference; a message of an odd form (folded headers, NULs, not ASCII ...) is left to it as a whole.
 """
 
-from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_New
-from libc.string cimport memchr, memcpy, memset
+from libc.string cimport memset
 
 from sipcap.compiled.header_names cimport Names, add_name, slot_of
 from sipcap.compiled.sip_addresses cimport Address, Span, bracketed, port_number, tagged, user_host
-from sipcap.compiled.text cimport Text, byte_at, equals, find, text_of
+from sipcap.compiled.text cimport Text, ascii_of, byte_at, equals, find, is_plain, text_of
 
 
 cdef class SipReader:
@@ -69,7 +68,8 @@ cdef class SipReader:
         (self._read_request_uri, self._read_tagged, self._read_address, self._read_contact, self._branch_of,
          self._digest_user, self._originator) = readers
         self._given = [None] * COLUMNS
-        self._last_second = self._last_capture_id = -1
+        self._last_second = self._last_capture_id = 0
+        self._last_date = self._last_node = None
 
     cdef bint _read(self, message, long long received_us) except -1:
         """Read a message into the columns; False if the reference must."""
@@ -79,7 +79,7 @@ cdef class SipReader:
             return False
         self._payload = <bytes> payload
         self._text = text_of(self._payload)
-        if not _is_plain(self._text):
+        if not is_plain(self._text):
             return False
         memset(self._columns, 0, sizeof(self._columns))
         memset(self._slots, 0, sizeof(self._slots))
@@ -92,7 +92,10 @@ cdef class SipReader:
                     return False
         self._read_addresses()
         self._read_rare()
-        self._read_envelope(message, received_us)
+        try:
+            self._read_envelope(message, received_us)
+        except OverflowError:  # a number that no column can hold
+            return False
         self._columns[C_MSG].span.end = self._text.size
         return True
 
@@ -283,14 +286,14 @@ cdef class SipReader:
         cdef long long ts_us = message.ts_us, second, capture_id
         if ts_us and message.hep_version > 1:
             capture_id = message.capture_id
-            if capture_id != self._last_capture_id:
+            if self._last_node is None or capture_id != self._last_capture_id:
                 self._last_capture_id, self._last_node = capture_id, self._node_of(capture_id)
             self._give(C_NODE, self._last_node)
         else:
             ts_us = ts_us or received_us
             self._give(C_NODE, self._capture_node)
         second = ts_us // 1_000_000
-        if second != self._last_second:
+        if self._last_date is None or second != self._last_second:
             self._last_second, self._last_date = second, self._date_of(second)
         self._give(C_DATE, self._last_date)
         columns[C_MICRO_TS].number = ts_us
@@ -324,12 +327,7 @@ cdef class SipReader:
 
     cdef str _slice(self, Span span):
         """A part of the message, which is all ASCII."""
-        cdef Py_ssize_t begin = max(span.begin, 0), size = min(span.end, self._text.size) - begin
-        if size <= 0:
-            return ""
-        cdef str text = PyUnicode_New(size, 127)
-        memcpy(PyUnicode_1BYTE_DATA(text), self._text.data + begin, size)
-        return text
+        return ascii_of(self._text, span.begin, span.end)
 
     cdef object _string(self, int column):
         return self._given[column] if self._columns[column].is_given else self._slice(self._columns[column].span)
@@ -340,14 +338,3 @@ cdef inline Py_ssize_t _without_returns(Text text, Py_ssize_t begin, Py_ssize_t 
     while end > begin and byte_at(text, end - 1) == 13:
         end -= 1
     return end
-
-
-cdef inline bint _is_plain(Text text) noexcept nogil:
-    """Whether a text is ASCII, has no NUL, and does not begin with a blank or a line break."""
-    cdef unsigned char bits = 0
-    cdef Py_ssize_t at
-    if byte_at(text, 0) in (-1, 13, 10, 9, 32):
-        return False
-    for at in range(text.size):
-        bits |= text.data[at]
-    return bits < 128 and memchr(text.data, 0, text.size) == NULL

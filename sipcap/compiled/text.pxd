@@ -1,10 +1,11 @@
 # cython: language_level=3
-"""Bytes that are looked at through bounds: nothing in this folder follows a pointer by itself.
+"""Bytes that are looked at through bounds: here alone a pointer into received bytes is followed, and in json_text.pxd.
 
 A Text is what somebody else keeps alive. Every function takes positions and stays within the text, whatever they are.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_New
 from libc.string cimport memchr, memcmp, memcpy
 
 cdef struct Text:
@@ -103,3 +104,25 @@ cdef inline bytes copy_behind(bytes head, Text text, Py_ssize_t begin, Py_ssize_
     memcpy(PyBytes_AS_STRING(both), PyBytes_AS_STRING(head), len(head))
     memcpy(PyBytes_AS_STRING(both) + len(head), found.data, found.size)
     return both
+
+
+cdef inline str ascii_of(Text text, Py_ssize_t begin, Py_ssize_t end):
+    """``text[begin:end]``, which must be ASCII, as a string, as far as it is there."""
+    cdef Text found = part(text, begin, end)
+    cdef str string
+    if not found.size:
+        return ""
+    string = PyUnicode_New(found.size, 127)
+    memcpy(PyUnicode_1BYTE_DATA(string), found.data, found.size)
+    return string
+
+
+cdef inline bint is_plain(Text text) noexcept nogil:
+    """Whether a text is ASCII, has no NUL, and does not begin with a blank or a line break."""
+    cdef unsigned char bits = 0
+    cdef Py_ssize_t at
+    if byte_at(text, 0) in (-1, 13, 10, 9, 32):
+        return False
+    for at in range(text.size):
+        bits |= text.data[at]
+    return bits < 128 and find(text, 0, 0, text.size) < 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -223,3 +225,51 @@ def test_twin_hands_on_what_the_other_raises_and_works_on() -> None:
     with pytest.raises(MemoryError):
         twin_of.lines([plain(sip()), plain(b"\xff")], 0, other, None)
     assert check([plain(sip())]) == 1
+
+
+@pytest.mark.parametrize("ts_us", [-1, -500_000, -1_000_000, -1_000_001, 1])
+def test_twin_equals_the_reference_around_1970(ts_us: int) -> None:
+    """The first message of an extractor, too: no second stands for "none yet"."""
+    message = Message(sip(), ts_us, "192.0.2.1", 5060, "192.0.2.2", 5060, 17, 2)
+    made = Extractor().record(message, RECEIVED_US)
+    assert made == Extractor().reference_record(message, RECEIVED_US)
+    assert encode_records([made]) == Extractor().lines([message], RECEIVED_US, lambda _: b"", None)[0]
+
+
+def test_twin_leaves_numbers_of_more_than_64_bits_to_the_reference() -> None:
+    """One of them does no harm to the rest of a batch."""
+    messages = [plain(sip()), Message(sip(), 2**64, "192.0.2.1", 5060, "192.0.2.2", 5060, 17, 2), plain(sip())]
+    others: list[Message] = []
+
+    def other(message: Message) -> bytes:
+        others.append(message)
+        return b""
+
+    assert Extractor().lines(messages, RECEIVED_US, other, None)[1] == 2
+    assert others == messages[1:2]
+
+
+def test_twin_in_two_threads_never_mixes_messages() -> None:
+    """A hook may ask for a record in a thread of its own, while the next message is being read."""
+    extractor = Extractor()
+    odd = [sip(headers={"From": f"sip:user{number}@host;tag={number}", "To": "tel:1"}) for number in range(100)]
+    messages = [plain(payload) for payload in odd]
+    expected = [extractor.reference_record(message, 0) for message in messages]
+    wrong: list[object] = []
+
+    def work() -> None:
+        for _ in range(60):
+            made = [extractor.record(message, 0) for message in messages]
+            wrong.extend(one for one, other in zip(made, expected, strict=True) if one != other)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong
