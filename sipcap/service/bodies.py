@@ -104,8 +104,7 @@ class _Publisher:
             if now_s >= self._state_s:
                 self._state_s = now_s + _STATE_S
                 self._known = self._state()
-            leaving = [batch for mode in self._modes for batch in mode.leaving]
-            self._child.publish(counters, leaving=leaving, **self._known)
+            self._child.publish(counters, leaving=leaving, left=left, **self._known)
 
     def finally_with(self, **more: Any) -> None:
         """Publish the last values."""
@@ -152,7 +151,7 @@ def capture_body(
     try:
         capture(
             source, options, outlet, encode_records, stopping=stopping, on_batch=note_taken, on_tick=publish,
-            switch=switches.is_on, activity=activity,
+            switch=switches.is_on, activity=activity, is_late=line.is_late,
         )  # fmt: skip
     finally:
         source.close()
