@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from mmap import mmap
 from typing import Final
 
+from sipcap.capture_loop import capture
 from sipcap.counters import Counters
 from sipcap.errors import HookStarved, SipcapError, SourceLost, Unwritten
-from sipcap.limits import DRAIN_TIMEOUT_S, FLUSH_INTERVAL_S
-from sipcap.outlet import UNLIMITED, LocalTurnstile, Outlet, SharedTurnstile
-from sipcap.pipeline import Encode, ExtractOptions, capture
+from sipcap.limits import DRAIN_TIMEOUT_S, FLUSH_INTERVAL_S, HOOKS_DRAIN_SHARE
+from sipcap.outlet import Outlet
+from sipcap.pipeline import Encode, ExtractOptions
 from sipcap.sources.base import LiveSource
 from sipcap.stopping import Stop
+from sipcap.turnstile import UNLIMITED, LocalTurnstile, SharedTurnstile
 from sipcap.workers import SharedCounters, Workers
 
 _GRACE_S: Final = 2.0  # for workers that are at their end when the time to drain is over
@@ -71,6 +73,10 @@ class _Deadline:
         """What is left of the time to drain; all of it if it has not begun."""
         return max(self._until_s - time.monotonic(), 0.0) if self._until_s else self._drain_s
 
+    def is_late(self) -> bool:
+        """Whether what is left of the time to drain is for the reader of our output alone."""
+        return self() and self.left_s <= self._drain_s * (1 - HOOKS_DRAIN_SHARE)
+
 
 def capture_live(job: CaptureJob, stop: Stop) -> Counters:
     """Capture as ``capture_here`` or ``capture_in_workers`` does: whoever asks a hook may come to a sudden end by it.
@@ -111,7 +117,7 @@ def _capture_into(
     try:
         capture(
             job.source, job.options, outlet, job.encode, stopping=stopping, on_batch=on_batch, on_tick=on_tick,
-            switch=job.switch,
+            switch=job.switch, is_late=stopping.is_late,
         )  # fmt: skip
     finally:
         job.source.close()

@@ -125,28 +125,35 @@ class Destination:
             self._disconnect()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closing, _ANSWER_S if self._in_doubt else None)
-                packet = self._queue[0] if self._queue else None
-            if packet is None:
-                self._settle(refused=self._is_refused())
-                if self._closing:
+        while not self._given_up.is_set():  # whoever closes counts what is left in the queue
+            try:
+                if not self._step():
                     return
-                continue
-            failure = self._send_stream(packet) if self._is_stream else self._send_datagram(packet)
-            if self._given_up.is_set():
-                return  # whoever closes counts what is left in the queue
-            if failure:
-                self._refused += 1
-                self._trouble.warning(failure)
-            elif self._is_stream:
-                self.sent += 1
-            else:
-                self._in_doubt = True
-            with self._changed:
-                self._queue.popleft()
-                self._queued_bytes -= len(packet)
+            except MemoryError:  # a hook has it for a while; the packet is still the first of the queue
+                self._given_up.wait(_POLL_S)
+
+    def _step(self) -> bool:
+        """Send one packet, or wait for one; false at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing, _ANSWER_S if self._in_doubt else None)
+            packet = self._queue[0] if self._queue else None
+        if packet is None:
+            self._settle(refused=self._is_refused())
+            return not self._closing
+        failure = self._send_stream(packet) if self._is_stream else self._send_datagram(packet)
+        if self._given_up.is_set():
+            return False
+        if failure:
+            self._refused += 1
+            self._trouble.warning(failure)
+        elif self._is_stream:
+            self.sent += 1
+        else:
+            self._in_doubt = True
+        with self._changed:
+            self._queue.popleft()
+            self._queued_bytes -= len(packet)
+        return True
 
     def _settle(self, *, refused: bool) -> None:
         """Count the datagram before this moment, once it is known what became of it: no counter may ever fall."""

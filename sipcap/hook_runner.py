@@ -148,6 +148,7 @@ class HookRunner:
         except _Timeout:
             self._running = False
             signal.setitimer(signal.ITIMER_REAL, 0)
+            self._reserve.give_back()  # the signal may have come when the hook was done and nothing of this was
             self._timeouts.warning(f"it took more than {self._timeout_s:g} s")
             raise HookFailed("hook_timeout") from None
         except DecodeError:

@@ -132,6 +132,9 @@ ASYNC_BATCHES: Final = 16
 DRAIN_TIMEOUT_S: Final = 10.0
 """How long a stopped command goes on with what it has already taken in (design 1.1)."""
 
+HOOKS_DRAIN_SHARE: Final = 0.75
+"""This much of the time to drain hooks may use; the rest is for whoever takes their lines and stores them."""
+
 FLUSH_INTERVAL_S: Final = 0.1
 """Lines reach a pipe at most this much later (design 1.5)."""
 

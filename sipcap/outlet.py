@@ -7,21 +7,18 @@ for one that stays busy: then the kernel counts what it drops, and memory stays 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import select
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from mmap import mmap
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from sipcap.counters import Counters
-from sipcap.limits import OUTPUT_QUEUE_BYTES, OUTPUT_WRITE_BYTES
+from sipcap.limits import OUTPUT_QUEUE_BYTES
+from sipcap.turnstile import MEMORY_PAUSES_S, LocalTurnstile, Turnstile, write_pieces
 
-UNLIMITED: Final = 2**64 - 1
 _WAKING: Final = signal.SIGURG  # ignored by default, and nothing else here uses it
 _WAKE_S: Final = 1.0
 
@@ -37,19 +34,6 @@ class Lines(NamedTuple):
 NO_LINES: Final = Lines(b"", 0, 0)
 
 
-class Turnstile(Protocol):
-    """What writers of one pipe share: whose turn it is, and how many records may still pass."""
-
-    def __enter__(self) -> int:
-        """Wait for the turn; returns how many records may pass."""
-
-    def __exit__(self, *reason: object) -> None:
-        """End the turn; an exception may have ended it in the middle of a line."""
-
-    def passed(self, records: int) -> None:
-        """Take so many off the limit, within the turn."""
-
-
 class _Outcome(NamedTuple):
     """What became of lines: those written whole, and how many a limit keeps back; the rest is lost."""
 
@@ -59,67 +43,6 @@ class _Outcome(NamedTuple):
 
 class _TimeIsOver(Exception):
     """What is being written is given up, perhaps in the middle of a line."""
-
-
-class LocalTurnstile:
-    """One writer only: there is nobody to wait for."""
-
-    def __init__(self, limit: int = UNLIMITED) -> None:
-        self._left = limit
-
-    def __enter__(self) -> int:
-        return self._left
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def passed(self, records: int) -> None:
-        """Take so many off the limit."""
-        self._left -= records
-
-
-class SharedTurnstile:
-    """Several processes write to one pipe: whole batches, one after the other.
-
-    The lock is one that the kernel releases when its holder dies. A writer that died or failed in the middle
-    of a line leaves a mark, so that the next one ends that line instead of gluing its own to it. What a writer
-    wrote in the turn in which it was killed is not taken off the limit.
-    """
-
-    _LEFT, _WRITING = 0, 1  # records that may still pass; 1 while somebody writes, or if that failed
-
-    def __init__(self, pipe: int, limit: int = UNLIMITED) -> None:
-        self._pipe = pipe
-        self._lock = os.memfd_create("sipcap-turnstile")  # holds nothing; a file is what can be locked
-        # Each number is stored as a whole: who looks without a turn must never see half of one, as struct's
-        # pack_into shows (it writes zeros first, and "none left" ends a capture).
-        self._shared = memoryview(mmap(-1, 16)).cast("Q")
-        self._shared[self._LEFT] = limit
-
-    def __enter__(self) -> int:
-        fcntl.lockf(self._lock, fcntl.LOCK_EX)
-        try:
-            if self._shared[self._WRITING]:
-                for _ in _write_pieces(self._pipe, b"\n"):
-                    pass
-        except OSError:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
-            raise
-        self._shared[self._WRITING] = 1
-        return self._shared[self._LEFT]
-
-    def __exit__(self, *reason: object) -> None:
-        self._shared[self._WRITING] = 0 if reason[0] is None else 1
-        fcntl.lockf(self._lock, fcntl.LOCK_UN)
-
-    def passed(self, records: int) -> None:
-        """Take so many off the limit that all share."""
-        self._shared[self._LEFT] -= records
-
-    @property
-    def left(self) -> int:
-        """Records that may still pass, as any process may ask without a turn."""
-        return self._shared[self._LEFT]
 
 
 class Outlet:
@@ -204,13 +127,18 @@ class Outlet:
             self._thread.join(_WAKE_S / 20)
         signal.signal(_WAKING, before)
 
-    def _run(self) -> None:
+    def _next(self) -> Lines | None:
+        """Wait for lines; None at the end."""
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closing)
-                if not self._queue:
-                    return
-                lines = self._queue[0]
+            try:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._queue or self._closing)
+                    return self._queue[0] if self._queue else None
+            except MemoryError:  # even a lock to wait with takes some
+                time.sleep(MEMORY_PAUSES_S[0])
+
+    def _run(self) -> None:
+        while (lines := self._next()) is not None:
             # After a failure nothing more is written, even if it could be: it would stand behind half a line.
             outcome = self._unwritten(lines) if self.ended or self._given_up.is_set() else self._write_in_turn(lines)
             with self._changed:
@@ -238,6 +166,15 @@ class Outlet:
             raise _TimeIsOver
 
     def _write_in_turn(self, lines: Lines) -> _Outcome:
+        for pause_s in MEMORY_PAUSES_S:
+            outcome = self._attempt(lines)
+            if outcome is not None:
+                return outcome
+            time.sleep(pause_s)
+        return self._attempt(lines, is_last=True) or self._unwritten(lines)
+
+    def _attempt(self, lines: Lines, *, is_last: bool = False) -> _Outcome | None:
+        """Write lines in our turn; None if there was no memory for it and nothing of them has been written."""
         total = lines.sip + lines.reports
         wanted, written, sent = lines, NO_LINES, 0
         try:
@@ -247,7 +184,7 @@ class Outlet:
                     self.limit_reached = True
                     wanted = _first_lines(lines, allowed)
                 try:
-                    for so_far in _write_pieces(self._fd, wanted.data):
+                    for so_far in write_pieces(self._fd, wanted.data):
                         sent = so_far
                         if sent < len(wanted.data):
                             self._check_time()
@@ -262,20 +199,10 @@ class Outlet:
         except OSError as error:  # a full disk behind a redirection: as final for a stream of lines
             self.failure = error
         except MemoryError:  # a hook has it; without this thread the process would go on, and write nothing any more
+            if not sent and not is_last:
+                return None
             self.failure = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         return _Outcome(written, total - wanted.sip - wanted.reports)
-
-
-def _write_pieces(fd: int, data: bytes) -> Iterator[int]:
-    """Write all of the data; yields how much of it has been written so far."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(fd, view[:OUTPUT_WRITE_BYTES]) :]
-        except BlockingIOError:  # somebody else made our pipe non-blocking
-            time.sleep(0.01)
-        else:
-            yield len(data) - len(view)
 
 
 def _first_lines(lines: Lines, count: int) -> Lines:

@@ -1,9 +1,9 @@
-"""The way of messages through the capturing stage: source, hook, extraction, forwarding, lines for the next stage."""
+"""What a capturing process makes of messages: it asks the hook, extracts, forwards, and encodes for the next stage."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
@@ -17,12 +17,10 @@ from sipcap.hook_runner import DONE, HookFailed, HookRunner
 from sipcap.hooks import Hook, Request
 from sipcap.limits import FLUSH_INTERVAL_S, HOOK_TIMEOUT_S
 from sipcap.ndjson import encode_records
-from sipcap.outlet import NO_LINES, Lines, Outlet
+from sipcap.outlet import Lines
 from sipcap.record import Record, SipRecord, marked
 from sipcap.routes import Route, Routes
 from sipcap.routing import expand
-from sipcap.sources.base import Source
-from sipcap.watch import LossWatch
 from sipcap.wire.message import SIP_PAYLOAD, Message
 from sipcap.wire.topoh import CallIdMask
 
@@ -108,6 +106,8 @@ class Intake:
         is_looked_at = self._runner is not None or self._forwarder is not None
         self._at_once = encode is encode_records and not is_looked_at and self._extractor.writes_lines
         self._parts = ExitStack()
+        self.left = 0
+        """Messages of the batch at hand that nothing has been made of yet."""
 
     def __enter__(self) -> Self:
         for part in (self._runner, self._forwarder):
@@ -118,14 +118,20 @@ class Intake:
     def __exit__(self, *_: object) -> None:
         self._parts.close()
 
-    def lines(self, messages: Sequence[Message]) -> Lines:
-        """Make the lines of messages, and forward those that are to be."""
+    @property
+    def has_hook(self) -> bool:
+        """Whether a hook is asked, which may take its time."""
+        return self._runner is not None
+
+    def lines(self, messages: Sequence[Message]) -> Iterator[Lines]:
+        """Make the lines of messages, and forward those that are to be; in parts, see ``parts``."""
         if self._at_once:
-            return self._lines_at_once(messages)
-        records = self.records(messages)
-        if self._activity is not None:
-            self._activity.count(records)
-        return lines_of(records, self._encode)
+            yield self._lines_at_once(messages)
+            return
+        for records in self.parts(messages):
+            if self._activity is not None:
+                self._activity.count(records)
+            yield lines_of(records, self._encode)
 
     def _lines_at_once(self, messages: Sequence[Message]) -> Lines:
         """The lines of messages whose records nobody looks at."""
@@ -151,15 +157,25 @@ class Intake:
         sip = sum(isinstance(record, SipRecord) for record in others)
         return Lines(data, number + sip, len(others) - sip)
 
-    def records(self, messages: Sequence[Message]) -> list[Record]:
-        """Make records of messages, and forward those that are to be."""
+    def parts(self, messages: Sequence[Message]) -> Iterator[list[Record]]:
+        """Make records of messages, and forward those that are to be.
+
+        While a hook takes its time they come in parts, ten times a second: nobody waits for a whole batch of it.
+        """
         if self._max_age_us is not None:
             self._rejuvenate(messages, self._max_age_us)
         if self._runner is None and self._forwarder is None:
-            return extract(messages, self._extractor, self._counters)
+            yield extract(messages, self._extractor, self._counters)
+            return
         received_us = time.time_ns() // 1_000
         records: list[Record] = []
+        self.left = len(messages)
+        due_s = time.monotonic() + FLUSH_INTERVAL_S
         for message in messages:
+            if self._runner is not None and time.monotonic() >= due_s:
+                yield self._part(records)
+                records, due_s = [], time.monotonic() + FLUSH_INTERVAL_S
+            self.left -= 1
             try:
                 record = self._record(message, received_us)
             except (DecodeError, HookFailed) as error:
@@ -170,6 +186,10 @@ class Intake:
             records.append(record)
             if self._forwarder is not None:
                 self._forwarder.forward(message, record)
+        yield self._part(records)
+
+    def _part(self, records: list[Record]) -> list[Record]:
+        """Whoever takes records may keep us waiting, which is no hang of the hook."""
         if self._runner is not None:
             self._runner.rest()
         return records
@@ -218,66 +238,3 @@ def lines_of(records: Sequence[Record], encode: Encode) -> Lines:
     """Encode records for the next stage."""
     sip = sum(isinstance(record, SipRecord) for record in records)
     return Lines(encode(records), sip, len(records) - sip)
-
-
-def capture(
-    source: Source,
-    options: ExtractOptions,
-    outlet: Outlet,
-    encode: Encode,
-    *,
-    stopping: Callable[[], bool],
-    on_batch: Callable[[], None] | None = None,
-    on_tick: Callable[[], None] | None = None,
-    switch: Callable[[], bool] | None = None,
-    activity: Activity | None = None,
-) -> None:
-    """Run one capturing process: from the source to the outlet, until something says stop.
-
-    Args:
-        source: opened; its ``stats`` count everything up to the outlet.
-        options: how records are made.
-        outlet: started; takes the lines.
-        encode: records to bytes, one line each.
-        stopping: asked between batches; true makes the source give what it has and end.
-        on_batch: called when messages have been received and counted, before anything is done with them.
-        on_tick: called after each batch, and ten times a second while the outlet has no room: for
-            publishing counters.
-        switch: asked for each batch whether capture is on; what comes while it is off is ``filtered{capture_off}``,
-            and no hook sees it. None = it is on.
-        activity: counts what the records tell, for who wants to know.
-
-    Raises:
-        HookStarved: the hook has used up all memory; what was captured until then is with the outlet.
-    """
-    counters = source.stats
-    with Intake(options, counters, encode, activity=activity) as intake:
-        ticks: list[Callable[[], None]] = [LossWatch(counters), intake.tick]
-        if on_tick is not None:
-            ticks.append(on_tick)
-        for messages in source:
-            if on_batch is not None:
-                on_batch()
-            lines = NO_LINES
-            if switch is None or switch():
-                lines = intake.lines(messages)
-            elif messages:
-                counters.filtered["capture_off"] += len(messages)
-            if lines.data:
-                outlet.put(lines)
-                while not outlet.wait_for_space(FLUSH_INTERVAL_S) and not stopping():
-                    _call_all(ticks)
-            else:
-                outlet.probe()
-            _call_all(ticks)
-            intake.check()
-            if outlet.ended:
-                source.stop()
-                return  # nobody takes what else the source has
-            if stopping():
-                source.stop()
-
-
-def _call_all(functions: Sequence[Callable[[], None]]) -> None:
-    for function in functions:
-        function()

@@ -149,9 +149,9 @@ class Recovery:
     def _miss(self, segment: Segment) -> None:
         """Somebody has taken a batch away; where it went is not ours to say."""
         _LOGGER.warning("%s is gone, with %d record(s)", segment.path, segment.records)
-        self._place.segments.popleft()
-        if segment.is_own:
-            with COUNTING:
+        with COUNTING:
+            self._place.segments.popleft()
+            if segment.is_own:
                 self._counters.spooled -= segment.records
                 self._counters.dropped["spool_lost"] += segment.records
 
@@ -190,27 +190,31 @@ class Recovery:
         self.succeed()
         self._replay.reset()
         self._bury(refused)
-        with COUNTING:
+        with COUNTING:  # one step: whoever looks, or ends this process, finds it in the spool or stored
             if segment.is_own:
                 self._counters.spooled -= segment.records
             else:
                 self._counters.recovered += segment.records
-        for part, adjusted in stored:
-            count_stored(self._counters, part, adjusted)
-        self._place.segments.popleft()
-        self._place.remove(segment)
+            for part, adjusted in stored:
+                _add_stored(self._counters, part, adjusted)
+            self._place.segments.popleft()
+            self._place.remove(segment)
         if not self._place.segments:
             _LOGGER.info("the spool is empty again")
 
 
 def count_stored(counters: Counters, part: Part, adjusted: Adjusted) -> None:
     """Count what the database has taken."""
-    reports = sum(not isinstance(row.record, SipRecord) for rows in part.values() for row in rows)
     with COUNTING:
-        counters.reported += reports
-        counters.stored += rows_in(part) - reports
-        counters.truncated += adjusted.truncated
-        counters.sanitised += adjusted.sanitised
+        _add_stored(counters, part, adjusted)
+
+
+def _add_stored(counters: Counters, part: Part, adjusted: Adjusted) -> None:
+    reports = sum(not isinstance(row.record, SipRecord) for rows in part.values() for row in rows)
+    counters.reported += reports
+    counters.stored += rows_in(part) - reports
+    counters.truncated += adjusted.truncated
+    counters.sanitised += adjusted.sanitised
 
 
 def rows_in(part: Part) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from sipcap.capture_loop import capture
 from sipcap.counters import Counters
 from sipcap.errors import Unwritten
 from sipcap.outlet import Outlet
-from sipcap.pipeline import Encode, ExtractOptions, capture
+from sipcap.pipeline import Encode, ExtractOptions
 from sipcap.sinks.hep import HepSink
 from sipcap.sinks.pacing import Pacer
 from sipcap.sources.replayed import ReplaySource

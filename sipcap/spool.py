@@ -14,7 +14,7 @@ import re
 import time
 import zlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -184,6 +184,8 @@ class SpoolPlace:
         self._locked: dict[Path, int] = {}
         self.segments: deque[Segment] = deque()
         """What waits, the oldest first; whoever has stored one removes it."""
+        self.note_leaving: Callable[[], object] = lambda: None
+        """Called before a file is removed: after a sudden end of this process, others know whose work that was."""
         try:
             self._adopt()
             number = 0
@@ -262,6 +264,7 @@ class SpoolPlace:
 
     def remove(self, segment: Segment) -> None:
         """Remove a batch that is stored."""
+        self.note_leaving()
         try:
             size = segment.path.stat().st_size
             segment.path.unlink()

@@ -245,3 +245,21 @@ def test_datagram_that_is_too_large_is_dropped() -> None:
             send(forwarder, hep3_with(sip(body=bytes(65_520 - len(hep3_with(sip()))))), hep3_datagram(0))
         assert collector.recv(65_535) == hep3_datagram(0)
     assert (counters.forwarded, counters.forward_dropped) == (1, 1)
+
+
+def test_memory_that_is_used_up_for_a_moment_costs_no_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook that runs has taken it, and gives it back: the thread of the destination goes on."""
+    connect = forwarding.Destination._connect
+    failures = [MemoryError(), MemoryError()]
+
+    def starved(destination: forwarding.Destination) -> socket.socket:
+        if failures:
+            raise failures.pop()
+        return connect(destination)
+
+    monkeypatch.setattr(forwarding.Destination, "_connect", starved)
+    counters = Counters()
+    with udp_collector() as collector, Forwarder(to(f"udp:127.0.0.1:{port_of(collector)}"), counters) as forwarder:
+        send(forwarder, hep3_datagram(0))
+        assert collector.recv(65_535) == hep3_datagram(0)
+    assert (failures, counters.forwarded, counters.forward_dropped) == ([], 1, 0)

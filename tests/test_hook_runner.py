@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import pytest
@@ -19,6 +22,7 @@ from sipcap.hook_runner import DONE, GO_ON, Answer, HookFailed, HookRunner
 from sipcap.hooks import Hook, Request, Route
 from sipcap.limits import HOOK_MEMORY_ERRORS
 from sipcap.pipeline import ExtractOptions, Intake
+from sipcap.record import Record
 from sipcap.wire.message import Message
 from tests.conftest import ROOT
 from tests.support.messages import BASE_TS_US, sip
@@ -150,6 +154,37 @@ def test_hook_that_takes_all_memory_leaves_its_process_enough() -> None:
         timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "True 400\n")
+
+
+@pytest.fixture
+def memory_bound() -> Iterator[int]:
+    """A bound on the memory of this process that nothing comes near to."""
+    usual = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 45, usual[1]))
+    yield 1 << 45
+    resource.setrlimit(resource.RLIMIT_AS, usual)
+
+
+def test_time_that_is_over_just_behind_the_answer_gives_the_memory_back(counters: Counters, memory_bound: int) -> None:
+    """The signal may come between any two steps of ours, also before the first one that tidies up."""
+    code = HookRunner._ask_in_time.__code__
+    lines, first = inspect.getsourcelines(HookRunner._ask_in_time)
+    tidying = first + next(number for number, line in enumerate(lines) if "finally" in line) + 1
+    usual = sys.gettrace()
+
+    def trace(frame: FrameType, event: str, _value: object) -> Any:
+        if frame.f_code is code and event == "line" and frame.f_lineno == tidying:
+            signal.raise_signal(signal.SIGALRM)
+        return trace if frame.f_code is code else None
+
+    with HookRunner(Hook("h.py:on", lambda _request: 1), 20.0, counters) as runner:
+        sys.settrace(trace)
+        try:
+            with pytest.raises(HookFailed, match="hook_timeout"):
+                runner.ask(REQUEST)
+        finally:
+            sys.settrace(usual)
+        assert resource.getrlimit(resource.RLIMIT_AS)[0] == memory_bound
 
 
 def test_hook_that_recurses_without_end_is_an_error(counters: Counters) -> None:
@@ -291,6 +326,11 @@ def intake(call: Callable[[Request], Any], counters: Counters, **options: Any) -
     return Intake(ExtractOptions(hook=Hook("h", call), **options), counters)
 
 
+def records_of(each: Intake, messages: list[Message]) -> list[Record]:
+    """All records of messages."""
+    return [record for records in each.parts(messages) for record in records]
+
+
 def test_intake_asks_about_sip_only_unless_told(messages: list[Message], counters: Counters) -> None:
     """``nonsip_hook`` is what the module calls it; junk in HEP is asked about, because it says that it is SIP."""
     seen: list[int] = []
@@ -299,10 +339,10 @@ def test_intake_asks_about_sip_only_unless_told(messages: list[Message], counter
         seen.append(request.payload_type)
 
     with intake(call, counters) as each:
-        assert len(each.records(messages)) == 3
+        assert len(records_of(each, messages)) == 3
     assert seen == [1, 1, 1]
     with intake(call, counters, nonsip_hook=True) as each:
-        each.records(messages)
+        records_of(each, messages)
     assert seen == [1, 1, 1, 1, 5, 1, 1]
     assert counters.rejected == {"not_sip": 2}
 
@@ -310,7 +350,7 @@ def test_intake_asks_about_sip_only_unless_told(messages: list[Message], counter
 def test_intake_counts_what_a_hook_is_done_with(messages: list[Message], counters: Counters) -> None:
     """0 stores nothing, and loses nothing from the count."""
     with intake(lambda request: 0 if request.message.startswith(b"INVITE") else 1, counters) as each:
-        records = each.records(messages)
+        records = records_of(each, messages)
     assert [record.msg[:3] for record in records] == ['{"r', "BYE"]
     assert (counters.filtered, counters.rejected) == ({"hook": 1}, {"not_sip": 1})
 
@@ -320,11 +360,11 @@ def test_intake_marks_where_a_hook_sends_records(messages: list[Message], counte
     from sipcap.ndjson import decode_record, encode_records
 
     with intake(lambda _request: ROUTE, counters, nonsip_hook=True) as each:
-        lines = encode_records(each.records(messages)).splitlines()
+        lines = encode_records(records_of(each, messages)).splitlines()
     read = [decode_record(line, lambda _known: {}) for line in lines]
     assert [unknown for _, unknown in read] == [{"_mode": "m", "_table": "t_2023"}] * 3
     with Intake(ExtractOptions(), counters) as plain:
-        assert [record for record, _ in read] == plain.records(messages)
+        assert [record for record, _ in read] == records_of(plain, messages)
 
 
 def test_intake_gives_up_nothing_for_a_hook_that_fails(messages: list[Message], counters: Counters) -> None:
@@ -334,5 +374,5 @@ def test_intake_gives_up_nothing_for_a_hook_that_fails(messages: list[Message], 
         return 1 // request.message.startswith(b"BYE")
 
     with intake(call, counters) as each:
-        assert [record.msg[:3] for record in each.records(messages)] == ['{"r', "BYE"]
+        assert [record.msg[:3] for record in records_of(each, messages)] == ['{"r', "BYE"]
     assert counters.rejected == {"hook_error": 2}

@@ -19,7 +19,8 @@ import pytest
 from sipcap.counters import Counters
 from sipcap.limits import OUTPUT_QUEUE_BYTES
 from sipcap.ndjson import encode_records
-from sipcap.outlet import Lines, LocalTurnstile, Outlet
+from sipcap.outlet import Lines, Outlet
+from sipcap.turnstile import LocalTurnstile
 from tests.support.pipes import Reader, wait_until
 from tests.support.records import report_record, sip_lines, sip_record
 
@@ -195,6 +196,27 @@ def test_memory_that_is_used_up_is_a_failure_with_its_reason(bench: Bench) -> No
     outlet.close(CLOSE_S)
     assert outlet.failure is not None and outlet.failure.errno == errno.ENOMEM
     assert bench.counters.imbalance() == 0
+
+
+class _StarvedOnce(LocalTurnstile):
+    times = 2
+
+    def __enter__(self) -> int:
+        if self.times:
+            self.times -= 1
+            raise MemoryError
+        return super().__enter__()
+
+
+def test_memory_that_is_used_up_for_a_moment_costs_nothing(bench: Bench) -> None:
+    """A hook that runs has taken it, and gives it back: the lines are written, once."""
+    outlet = Outlet(bench.writing, bench.counters, _StarvedOnce())
+    outlet.start()
+    bench.counters.received += 2
+    outlet.put(Lines(sip_lines(2), 2, 0))
+    outlet.close(CLOSE_S)
+    assert os.read(bench.reading, 1 << 16) == sip_lines(2)
+    assert (outlet.failure, bench.counters.stored, bench.counters.imbalance()) == (None, 2, 0)
 
 
 def test_disk_full_is_a_failure_with_its_reason() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from sipcap.outlet import UNLIMITED, SharedTurnstile
+from sipcap.turnstile import UNLIMITED, SharedTurnstile
 
 
 def test_turnstile_seen_without_a_turn_never_shows_half_a_number() -> None:

@@ -13,13 +13,15 @@ import msgspec
 import pytest
 
 from sipcap import outlet as outlet_module
+from sipcap.capture_loop import capture
 from sipcap.counters import Counters
 from sipcap.hooks import Hook
 from sipcap.ndjson import encode_records
-from sipcap.outlet import LocalTurnstile, Outlet
-from sipcap.pipeline import ExtractOptions, capture, extract, lines_of
+from sipcap.outlet import Outlet
+from sipcap.pipeline import ExtractOptions, extract, lines_of
 from sipcap.routes import Routes, make_route
 from sipcap.sources.hep_gate import HepGate
+from sipcap.turnstile import LocalTurnstile
 from sipcap.wire.message import Message
 from sipcap.wire.topoh import CallIdMask
 from tests.support.messages import BASE_TS_US, chunk, hep3_with, sip, sip_message
@@ -333,3 +335,73 @@ def test_capture_unmasks_call_ids() -> None:
     assert [line["callid"] for line in lines] == ["abc123@host"] * 2
     assert [line["correlation_id"] for line in lines] == ["abc123@host", "sent"]
     assert all("Call-ID: !!:3ReBM.VlPSr5NwP*\r\n" in line["msg"] for line in lines)
+
+
+class _Slow:
+    """A hook that takes its time, and knows when it was asked."""
+
+    def __init__(self, takes_s: float) -> None:
+        self.asked_s: list[float] = []
+        self._takes_s = takes_s
+
+    def __call__(self, _request: object) -> int:
+        self.asked_s.append(time.monotonic())
+        time.sleep(self._takes_s)
+        return 1
+
+
+def test_capture_with_a_slow_hook_hands_lines_on_in_the_middle_of_a_batch() -> None:
+    """Whoever looks for signs of life, or for lines, need not wait for 256 messages' time."""
+    hook = _Slow(0.05)
+    ticks: list[tuple[float, int]] = []
+    source = ListSource([[message(number) for number in range(20)]])
+    pipe = Pipe(source.stats)
+    reader = pipe.read_in_background()
+    options = ExtractOptions(hook=Hook("h", hook))
+    capture(
+        source, options, pipe.outlet, encode_records, stopping=lambda: False,
+        on_tick=lambda: ticks.append((time.monotonic(), pipe.data.count(b"\n"))),
+    )  # fmt: skip
+    pipe.finish()
+    reader.join(PATIENCE_S)
+    pipe.close()
+    inside = [lines for at_s, lines in ticks if at_s < hook.asked_s[-1]]
+    assert len(inside) >= 5
+    assert inside[-1] >= 10
+    assert [msgspec.json.decode(line)["micro_ts"] - BASE_TS_US for line in pipe.data.splitlines()] == list(range(20))
+    assert (source.stats.stored, source.stats.imbalance()) == (20, 0)
+
+
+def test_capture_asks_no_hook_when_the_time_to_drain_is_nearly_over() -> None:
+    """What it has no time for is counted, in this batch and in those behind it; what was answered is out."""
+    hook = _Slow(0.05)
+    source = ListSource([[message(number) for number in range(at, at + 50)] for at in (0, 50)])
+    pipe = Pipe(source.stats)
+    reader = pipe.read_in_background()
+    end_s = time.monotonic() + 0.5
+    options = ExtractOptions(hook=Hook("h", hook))
+    capture(
+        source, options, pipe.outlet, encode_records, stopping=lambda: False, is_late=lambda: time.monotonic() > end_s
+    )
+    pipe.finish()
+    reader.join(PATIENCE_S)
+    pipe.close()
+    stats = source.stats
+    assert hook.asked_s[-1] < end_s + 0.3
+    assert pipe.data.count(b"\n") == stats.stored == len(hook.asked_s) < 30
+    assert stats.stored + stats.dropped["drain_timeout"] == stats.received == 100
+
+
+def test_capture_asks_no_hook_about_more_than_its_limit() -> None:
+    """What --count keeps back is known before the hook has seen the whole batch."""
+    hook = _Slow(0.05)
+    source = ListSource([[message(number) for number in range(100)]])
+    pipe = Pipe(source.stats, limit=2)
+    reader = pipe.read_in_background()
+    capture(source, ExtractOptions(hook=Hook("h", hook)), pipe.outlet, encode_records, stopping=lambda: False)
+    pipe.finish()
+    reader.join(PATIENCE_S)
+    pipe.close()
+    assert pipe.data.count(b"\n") == 2
+    assert len(hook.asked_s) < 50
+    assert (source.stats.filtered, source.stats.imbalance()) == ({"count": 98}, 0)

@@ -16,16 +16,16 @@ from tests.conftest import ROOT
 LAYERS = (
     (
         "__init__", "errors", "limits", "counters", "endpoint", "ddl", "stopping", "quantities", "throttle", "watch",
-        "latency", "shared", "compiled", "heap",
+        "latency", "shared", "hiding", "compiled", "heap",
     ),
     ("wire",),
     ("record", "extract", "ndjson", "schemas", "activity"),
     (
         "sources", "sinks", "routing", "modes", "config", "batching", "writing", "backlog", "deadletter", "spool",
-        "spool_files", "recovering", "outlet", "inlet", "workers", "routes", "hooks", "hook_runner",
+        "spool_files", "recovering", "outlet", "turnstile", "inlet", "workers", "routes", "hooks", "hook_runner",
         "forwarding", "reporting",
     ),
-    ("patterns", "tables", "forecast", "lanes", "pipeline", "capturing", "replaying", "storing"),
+    ("patterns", "tables", "forecast", "lanes", "pipeline", "capture_loop", "capturing", "replaying", "storing"),
     ("upkeep", "calls", "service", "exporting"),
     ("doctor",),
     ("cli",),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
+
+from sipcap.hiding import PasswordFilter
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -21,29 +22,9 @@ _PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _PICTURES |= dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
 
 
-_WORD = re.compile(r"\S+")
-_PASSWORD = re.compile(r"\b((?:password|passwd|pwd)=)[^&;\s]*", re.IGNORECASE)
-
-
 def escape_controls(text: str) -> str:
     """Make captured text harmless for a terminal; the result is one line."""
     return text.translate(_PICTURES)
-
-
-def hide_passwords(text: str) -> str:
-    """Hide the passwords of URLs, up to the last @ of the word: an @ in one should be escaped, but is shown no less."""
-    if "://" not in text:
-        return text
-    return _PASSWORD.sub(r"\1(hidden)", _WORD.sub(lambda word: _without_password(word[0]), text))
-
-
-def _without_password(word: str) -> str:
-    # Not one regular expression: in a long word of hostile text, that would be looked for from each of its characters.
-    place, end = word.find("://"), word.rfind("@")
-    colon = word.find(":", place + 3, max(end, 0)) if place >= 0 else -1
-    if colon < 0 or "/" in word[place + 3 : colon]:
-        return word
-    return f"{word[: colon + 1]}(hidden){word[end:]}"
 
 
 def wants_color(choice: str, stream: TextIO) -> bool:
@@ -68,7 +49,7 @@ class _TextFormatter(logging.Formatter):
         self._color = color
 
     def format(self, record: logging.LogRecord) -> str:
-        text = escape_controls(hide_passwords(record.getMessage()))
+        text = escape_controls(record.getMessage())
         if _level(record) < logging.WARNING:
             return f"sipcap: {text}"
         word = record.levelname.lower()
@@ -82,7 +63,7 @@ class _JsonFormatter(logging.Formatter):
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": logging.getLevelName(_level(record)).lower(),
-            "message": hide_passwords(record.getMessage()),
+            "message": record.getMessage(),
         }
         line.update(getattr(record, "fields", {}))
         return json.dumps(line, ensure_ascii=False)
@@ -106,6 +87,7 @@ def set_up(verbosity: int, color: str, log_format: str) -> None:
         _JsonFormatter() if log_format == "json" else _TextFormatter(color=wants_color(color, sys.stderr))
     )
     LOGGER.handlers[:] = [handler]
+    LOGGER.filters[:] = [PasswordFilter()]
     LOGGER.propagate = False
     level = logging.DEBUG if verbosity > 0 else {0: logging.INFO, -1: logging.WARNING}.get(verbosity, logging.ERROR)
     LOGGER.setLevel(level)

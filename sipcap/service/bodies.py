@@ -11,16 +11,16 @@ from typing import Any, Final, cast
 
 from sipcap.activity import Activity
 from sipcap.batching import Batcher
+from sipcap.capture_loop import capture
 from sipcap.counters import COUNTING, Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import SipcapError, Unwritten
 from sipcap.lanes import Lane
 from sipcap.latency import Histogram
-from sipcap.limits import FLUSH_INTERVAL_S
+from sipcap.limits import FLUSH_INTERVAL_S, HOOKS_DRAIN_SHARE
 from sipcap.modes import CaptureMode
 from sipcap.ndjson import encode_records
-from sipcap.outlet import Outlet, SharedTurnstile
-from sipcap.pipeline import capture
+from sipcap.outlet import Outlet
 from sipcap.service.accounting import added
 from sipcap.service.plan import Plan
 from sipcap.service.slot import Child
@@ -32,6 +32,7 @@ from sipcap.sinks.deferred import DeferredSink, open_or_defer
 from sipcap.sources.base import LiveSource
 from sipcap.spool import Spool
 from sipcap.storing import Store
+from sipcap.turnstile import SharedTurnstile
 
 _STATE_S: Final = 1.0  # between two looks at the spool
 
@@ -64,6 +65,10 @@ class Lifeline:
         """Whether the time to drain is over."""
         return self.has_ended() and time.monotonic() >= self._until_s
 
+    def is_late(self) -> bool:
+        """Whether what is left of the time to drain is for those who store alone."""
+        return self.has_ended() and self.left_s <= self._drain_s * (1 - HOOKS_DRAIN_SHARE)
+
     @property
     def left_s(self) -> float:
         """What is left of the time to drain."""
@@ -87,8 +92,10 @@ class _Publisher:
         self._settled: tuple[int, ...] = ()
 
     def __call__(self) -> None:
-        with COUNTING:
+        with COUNTING:  # all of one moment: a batch that comes out of the spool is in one of them
             counters = self._counters()
+            leaving = [batch for mode in self._modes for batch in mode.leaving]
+            left = self._child.left.value
         now_s = time.monotonic()
         settled = counters.stored, counters.reported, counters.spooled, counters.dead_letter
         if now_s >= self._next_s or settled != self._settled:
@@ -97,8 +104,7 @@ class _Publisher:
             if now_s >= self._state_s:
                 self._state_s = now_s + _STATE_S
                 self._known = self._state()
-            leaving = [batch for mode in self._modes for batch in mode.leaving]
-            self._child.publish(counters, leaving=leaving, **self._known)
+            self._child.publish(counters, leaving=leaving, left=left, **self._known)
 
     def finally_with(self, **more: Any) -> None:
         """Publish the last values."""
@@ -145,7 +151,7 @@ def capture_body(
     try:
         capture(
             source, options, outlet, encode_records, stopping=stopping, on_batch=note_taken, on_tick=publish,
-            switch=switches.is_on, activity=activity,
+            switch=switches.is_on, activity=activity, is_late=line.is_late,
         )  # fmt: skip
     finally:
         source.close()
@@ -215,6 +221,9 @@ def store_body(
     budget = Budget()
     batch, database = Histogram(), Histogram()
     places = {mode.name: plan.place(spool, mode) if spool is not None else None for mode in modes}
+    for place in places.values():
+        if place is not None:
+            place.note_leaving = child.note_left
     states = {name: ModeState(place, settings.spool_max) for name, place in places.items()}
     batches = plan.batches()
     publish = _Publisher(

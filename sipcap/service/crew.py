@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sipcap.config.settings import Listener
 from sipcap.counters import Counters
-from sipcap.outlet import SharedTurnstile
+from sipcap.errors import CannotStart
 from sipcap.service.accounting import added
 from sipcap.service.bodies import Lifeline, capture_body, sort_body, store_body
 from sipcap.service.plan import Plan
@@ -18,6 +18,7 @@ from sipcap.service.slot import Child, Descriptors, End, Slot
 from sipcap.service.tally import ModeTally, Tally
 from sipcap.shared import Switches
 from sipcap.sources.base import LiveSource
+from sipcap.turnstile import SharedTurnstile
 
 _PIPE_BYTES: Final = 1 << 20  # the most that an unprivileged process gets
 
@@ -53,6 +54,9 @@ class Crew:
         sources: of the listeners, by their names; opened.
         world: what they share with other crews.
         patient: a database that cannot be used now is one that is away; else it ends its process at its first start.
+
+    Raises:
+        CannotStart: the system has no pipes for it.
     """
 
     def __init__(self, plan: Plan, sources: Mapping[str, LiveSource], world: World, *, patient: bool) -> None:
@@ -62,18 +66,27 @@ class Crew:
         self._patient = patient
         self._orders = mmap(-1, len(plan.settings.listeners))  # 1 = successors go on with that one's sockets
         self._ends: list[End] = []
+        self._turnstiles: list[SharedTurnstile] = []
+        try:
+            self._make(sources)
+        except OSError as error:
+            self.close()
+            raise CannotStart(f"cannot make the pipes between the processes: {error.strerror}") from None
+
+    def _make(self, sources: Mapping[str, LiveSource]) -> None:
         self._life_read, self._life_write = self._pipe()
         reading, self._captured = self._pipe(_PIPE_BYTES)
         self._pipes = [reading]
         self._turnstile = SharedTurnstile(self._captured.fd)
+        self._turnstiles.append(self._turnstile)
         self.groups = [
             self._group(place, listener, sources[listener.name])
-            for place, listener in enumerate(plan.settings.listeners)
+            for place, listener in enumerate(self._plan.settings.listeners)
         ]
         """The capturing processes by listener."""
         self.sorter: Slot | None = None
         self._sorted: list[End] = []
-        databases = plan.groups()
+        databases = self._plan.groups()
         if len(databases) == 1:
             self._stores = [self._store(0, reading)]
         else:
@@ -168,6 +181,8 @@ class Crew:
         """Give back all pipes, when all processes have ended."""
         for end in self._ends:
             end.close()
+        for turnstile in self._turnstiles:
+            turnstile.close()
 
     # What they tell
 

@@ -50,6 +50,11 @@ class Generations:
         kept = list(others)
         generation.retire(lambda source: bool(kept) if isinstance(source, HepSource) else source in kept)
 
+    def retire_all(self) -> None:
+        """Let all end; nobody goes on."""
+        for generation in self._living:
+            self.retire(generation)
+
     @property
     def have_ended(self) -> bool:
         """Whether none is left."""

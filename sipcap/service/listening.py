@@ -39,12 +39,16 @@ class Listening:
                     continue
                 _check_overlap(listener, before)
                 source = source_of(listener, self.pool, plan.settings.drain_timeout)
-                source.open()
                 made.append(source)
+                source.open()
                 sources[listener.name] = source
-        except CannotStart:
+        except (CannotStart, OSError) as error:
             for source in made:
                 source.close()
+            if isinstance(error, OSError):  # no descriptors, no memory
+                raise CannotStart(
+                    f"{listener.origin}: cannot open listener {listener.name}: {error.strerror}"
+                ) from None
             raise
         self.sources.update(made)
         return sources

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
+from sipcap.hiding import PasswordFilter
+
 _LONGEST: Final = 400
 
 
@@ -19,6 +21,7 @@ class RecentErrors(logging.Handler):
 
     def __init__(self, size: int) -> None:
         super().__init__(logging.WARNING)
+        self.addFilter(PasswordFilter())
         self._size = size
         self._entries: deque[dict[str, Any]] = deque(maxlen=size)
 

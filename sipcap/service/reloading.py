@@ -18,6 +18,7 @@ from sipcap.service.slot import Slot
 from sipcap.sources.base import LiveSource
 
 _LEAVING_S: Final = 2.0  # how long a reload waits for the former workers to see that they have been replaced
+_ENDS: Final = "the service ends"
 _STAYS: Final = "; the configuration before stays in force"
 _AT_START: Final = ("control_socket", "control_group", "binrpc_socket", "rpc_fifo", "metrics_listen", "user")
 """Keys that a reload does not look at: what they name is made once, by root perhaps."""
@@ -80,6 +81,8 @@ class Reloads:
         self._started = plan.settings
         self._sources = sources
         self._asked: list[tuple[Plan, Answer]] = []
+        self._asking = threading.Lock()  # guards both
+        self._is_finished = False
         self._steps: Iterator[None] | None = None
         self.plan = plan
         """What is in force."""
@@ -87,7 +90,11 @@ class Reloads:
     def ask(self, plan: Plan) -> Answer:
         """Want another configuration; whoever does not wait for the answer finds in the log what does not go."""
         answer = Answer()
-        self._asked.append((plan, answer))
+        with self._asking:
+            if self._is_finished:
+                answer.give(_ENDS)
+            else:
+                self._asked.append((plan, answer))
         return answer
 
     @property
@@ -104,19 +111,25 @@ class Reloads:
 
     def finish(self) -> None:
         """Bring what is under way to its end, when the service is stopping; what has not begun does not take place."""
+        with self._asking:
+            self._is_finished = True
+            for _, answer in self._asked:
+                answer.give(_ENDS)
+            self._asked.clear()
         for _ in self._steps or ():
             pass
         self._steps = None
-        for _, answer in self._asked:
-            answer.give("the service ends")
-        self._asked.clear()
 
     def _fulfil(self, plan: Plan, answer: Answer) -> Iterator[None]:
         failure = ""
         if plan == self.plan and not plan.has_files:
             _LOGGER.info("the configuration is as it was")
         else:
-            failure = yield from self._try(plan)
+            try:
+                failure = yield from self._try(plan)
+            except Exception:  # a bug, which ends the service
+                answer.give(_ENDS)
+                raise
         if not answer.give(failure) and failure:
             refuse(failure)
 
@@ -129,6 +142,8 @@ class Reloads:
             yield from self._apply(plan)
         except CannotStart as error:
             return str(error)
+        except OSError as error:  # no descriptors, no memory
+            return f"cannot make what the new configuration needs: {error.strerror}"
         finally:
             self._scene.done()
         _LOGGER.info("the new configuration is in force")
@@ -140,24 +155,28 @@ class Reloads:
         generations, listening = self._scene.generations, self._scene.listening
         before = {each.name: (each, self._sources[each.name]) for each in self.plan.settings.listeners}
         listening.pool.begin()
+        sources: Mapping[str, LiveSource] = {}
+        new: Generation | None = None
         try:
             sources = listening.open(plan, before)
-        except CannotStart:
-            listening.pool.roll_back()
-            raise
-        self._scene.world.switches.know(plan.settings.modes)
-        new = Generation(plan, sources, self._scene.world, patient=True)
-        generations.add(new)
-        try:
+            self._scene.world.switches.know(plan.settings.modes)
+            new = Generation(plan, sources, self._scene.world, patient=True)
+            generations.add(new)
             yield from new.starting(self._scene.stopping, self._held_by(generations.current, sources))
-        except CannotStart:
-            listening.note_kept(sources)
-            generations.retire(new, self._sources.values())
-            listening.forget(sources, self._sources)
-            listening.pool.roll_back()
+        except Exception:
+            self._undo(new, sources)
             raise
         listening.pool.commit()
         yield from self._replace(plan, new, sources)
+
+    def _undo(self, new: Generation | None, sources: Mapping[str, LiveSource]) -> None:
+        """Give back all that was made for a configuration that is not used."""
+        listening = self._scene.listening
+        if new is not None:
+            listening.note_kept(sources)
+            self._scene.generations.retire(new, self._sources.values())
+        listening.forget(sources, self._sources)
+        listening.pool.roll_back()
 
     @staticmethod
     def _held_by(old: Generation, sources: Mapping[str, LiveSource]) -> dict[str, Sequence[Slot]]:

@@ -84,6 +84,12 @@ class Child:
         self.pulse = Pulse()
         self.taken = SharedCount()
         """Messages received, exact where the published counters may be a moment old: for one that is killed."""
+        self.left = SharedCount()
+        """Batches that the database has and that leave the spool, or have left it; exact as well."""
+
+    def note_left(self) -> None:
+        """Another batch leaves the spool; for whoever holds ``COUNTING``."""
+        self.left.value += 1
 
     def publish(self, counters: Counters, **more: Any) -> None:
         """Let the supervisor see what was counted, and that this process works."""
@@ -143,8 +149,8 @@ class Slot:
         """
         if self.code is not None:
             self.restarts += 1
-        self.child = Child(self._index, self.restarts)
         try:
+            self.child = Child(self._index, self.restarts)
             pid = os.fork()
         except OSError as error:
             raise CannotStart(f"cannot start {self.name}: {error.strerror}") from None
@@ -199,9 +205,14 @@ class Slot:
         return True
 
     def _note_left(self, final: Counters) -> None:
-        """Count a batch that left the spool, as the database had taken it, before the process could say so."""
+        """Count a batch that left the spool, as the database had taken it, before the process could say so.
+
+        A file may also be gone because somebody else has taken it: what becomes of that one is not ours to say.
+        """
+        unsaid = self.child.left.value - self.values.get("left", 0)
         for path, records, is_own in self.values.get("leaving", []):
-            if not Path(path).exists():
+            if unsaid > 0 and not Path(path).exists():
+                unsaid -= 1
                 final.stored += records
                 if is_own:
                     final.spooled -= records

@@ -15,7 +15,8 @@ import sipcap
 from sipcap.capturing import log_summary
 from sipcap.counters import Counters
 from sipcap.errors import CannotStart, Unwritten
-from sipcap.limits import KEPT_ERRORS
+from sipcap.hiding import hide_passwords
+from sipcap.limits import KEPT_ERRORS, SQLITE_BUSY_S
 from sipcap.service.answering import open_control
 from sipcap.service.controller import ReloadError, UnknownMode
 from sipcap.service.crew import World
@@ -34,6 +35,7 @@ _LOGGER = logging.getLogger("sipcap")
 _LOOK_S: Final = 0.05
 _SOON_S: Final = 0.01  # between two looks when somebody waits for the end of something
 _RELOAD_S: Final = 10.0  # how long somebody who asks for a reload waits for its end
+_PATIENCE_S: Final = SQLITE_BUSY_S + 10.0  # behind the time to drain, if looking after the processes fails as well
 _UNWRITTEN: Final = ("database", "dead_letter", "spool_full")
 
 
@@ -74,7 +76,7 @@ class Supervisor:
             closing.callback(self._listening.close)
             self._begin(closing)
             failure = self._serve()
-            self._end()
+            failure = self._end() or failure
             total = self.total()
             log_summary(total)
             if failure is not None:
@@ -120,7 +122,7 @@ class Supervisor:
         while not self._stop.requested:
             try:
                 self._tend()
-            except CannotStart as error:
+            except Exception as error:  # noqa: BLE001  # also a bug: what was received is stored and counted all the same
                 return error
             time.sleep(_SOON_S if self._reloads.is_busy else _LOOK_S)
         return None
@@ -139,19 +141,29 @@ class Supervisor:
         if self._notifier.status_is_due():
             self._notifier.send(f"STATUS={self._status()}")
 
-    def _end(self) -> None:
-        """Let everything drain, within the time there is."""
+    def _end(self) -> Exception | None:
+        """Let everything drain, within the time there is; returns what went wrong with it."""
         self._stop.request()  # perhaps nobody has, and something has failed
-        self._reloads.finish()
+        failure = self._try(self._reloads.finish)
         self._notifier.send("STOPPING=1", "STATUS=storing what was received")
-        self._generations.retire(self._generations.current)
-        while not self._generations.have_ended:
-            try:
-                self._generations.tend()
-            except CannotStart as error:
-                _LOGGER.error("%s", error)  # noqa: TRY400  # no traceback: it is not ours
+        self._generations.retire_all()
+        until_s = time.monotonic() + self._reloads.plan.settings.drain_timeout + _PATIENCE_S
+        while not self._generations.have_ended and (failure is None or time.monotonic() < until_s):
+            failure = self._try(self._generations.tend) or failure
             time.sleep(_SOON_S)
             self._notifier.live()
+        return failure
+
+    @staticmethod
+    def _try(act: Callable[[], None]) -> Exception | None:
+        """Do something at the end; returns what only a bug can be."""
+        try:
+            act()
+        except CannotStart as error:
+            _LOGGER.error("%s", error)  # noqa: TRY400  # no traceback: it is not ours
+        except Exception as error:  # noqa: BLE001  # the end goes on
+            return error
+        return None
 
     def _check(self, total: Counters) -> None:
         late = total.dropped["drain_timeout"] + total.dropped["output"]
@@ -192,6 +204,9 @@ class Supervisor:
         except CannotStart as error:
             refuse(*error.lines)
             return
+        except OSError as error:  # no descriptors, no memory
+            refuse(f"cannot read the configuration: {error.strerror}")
+            return
         self._reloads.ask(plan).wait(0.0)
 
     # Controller: from any thread
@@ -217,9 +232,11 @@ class Supervisor:
             plan = self._load()
             plan.check()
         except CannotStart as error:
-            raise ReloadError(str(error)) from None
+            raise ReloadError(hide_passwords(str(error))) from None
+        except OSError as error:
+            raise ReloadError(f"cannot read the configuration: {error.strerror}") from None
         if failure := self._reloads.ask(plan).wait(_RELOAD_S):
-            raise ReloadError(failure)
+            raise ReloadError(hide_passwords(failure))
 
     def total(self) -> Counters:
         """The counters of the whole service."""

@@ -18,6 +18,7 @@ from sipcap.spool import SpoolPlace
 from sipcap.wire.sip_fields import REPLY
 
 _SAMPLE: Final = 1_000
+_LEAVING: Final = 4  # more of them are not stored between two looks at the counters
 _BEGUN: Final = 64  # batches whose beginning is remembered
 
 
@@ -56,9 +57,9 @@ class ModeState:
 
     @property
     def leaving(self) -> list[tuple[str, int, bool]]:
-        """The batch of the spool that is the next to leave it: its file, its records, whether they are ``spooled``."""
+        """The batches of the spool that leave it next: the file, the records, whether they are ``spooled``."""
         segments = () if self._place is None else tuple(self._place.segments)
-        return [(str(segment.path), segment.records, segment.is_own) for segment in segments[:1]]
+        return [(str(segment.path), segment.records, segment.is_own) for segment in segments[:_LEAVING]]
 
     def _spool(self) -> dict[str, Any]:
         if self._place is None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sipcap.cli.console import hide_passwords
+from sipcap.hiding import hide_passwords
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,10 @@ from sipcap.cli.console import hide_passwords
         ("sqlite:////a:b@c.db", "sqlite:////a:b@c.db"),
         ("sip:alice:x@example.com", "sip:alice:x@example.com"),
         ("://", "://"),
+        ("sqlite:///x.db,mysql://u:geheim@h/db", "sqlite:///x.db,mysql://u:(hidden)@h/db"),
+        ("mysql://us/er:geheim@h", "mysql://us/er:(hidden)@h"),
+        ("mysql://u:geheim@h/db,postgresql://v:geheim@h", "mysql://u:(hidden)@h"),
+        ("mysql://u://geheim@h", "mysql://u:(hidden)@h"),
     ],
 )
 def test_passwords_of_urls_are_hidden_and_nothing_else(text: str, shown: str) -> None:
@@ -28,7 +32,7 @@ def test_passwords_of_urls_are_hidden_and_nothing_else(text: str, shown: str) ->
     assert hide_passwords(text) == shown
 
 
-@pytest.mark.parametrize("piece", ["://a:", "://", "a:@", "password=", "://a:b@ "])
+@pytest.mark.parametrize("piece", ["://a:", "://", "a:@", ":///", "password=", "://a:b@ "])
 def test_passwords_are_looked_for_in_linear_time(piece: str) -> None:
     """Captured text in a log line cannot hold up a capture."""
     begin_s = time.monotonic()

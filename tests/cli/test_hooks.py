@@ -147,6 +147,18 @@ def test_hook_that_hangs_costs_its_worker_and_shows_where(tmp_path: Path, listen
     assert imbalance(counted) == 0
 
 
+def test_hook_that_is_slow_at_a_stop_costs_what_there_is_no_time_for(tmp_path: Path, listen: Start) -> None:
+    """Its process ends by itself, in time: what was answered is out, and the rest is counted by its reason."""
+    process = listen("--hook", hook_file(tmp_path, "def on(request): time.sleep(0.1)"), "--drain-timeout", "2")
+    send_udp(process.port, *map(hep3_datagram, range(200)))
+    wait_for(lambda: process.output.count(b"\n") > 2, "the first lines")
+    assert process.stop() == 5
+    counted = process.summary
+    assert counted["stored"] == process.output.count(b"\n") >= 10
+    assert counted["dropped"] == {"drain_timeout": 200 - counted["stored"]}
+    assert imbalance(counted) == 0
+
+
 def test_hook_that_has_started_threads_keeps_them(tmp_path: Path, listen: Start) -> None:
     """A thread that refreshes a list, say, is started when the file is loaded, and goes on beside the capture."""
     body = (

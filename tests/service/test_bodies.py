@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sipcap.counters import Counters
+from sipcap.errors import SinkError
+from sipcap.recovering import Batch, Recovery
 from sipcap.service import bodies
+from sipcap.service.accounting import added
 from sipcap.service.slot import Child, Descriptors, Slot
+from sipcap.service.watched import ModeState
+from sipcap.sinks.base import Row
+from sipcap.spool import Segment, Spool, SpoolPlace
 from tests.support.background import wait_for
+from tests.support.records import sip_record
+from tests.support.sinks import MemorySink
+
+FORKS = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
 def test_batch_that_comes_out_of_the_spool_is_published_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +40,28 @@ def test_batch_that_comes_out_of_the_spool_is_published_at_once(monkeypatch: pyt
     assert (found["spooled"], found["stored"]) == (0, 5)
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def _count_of(body: Callable[[Child], None]) -> Counters:
+    """What counts of a storing process that does this and is killed."""
+
+    def whole(child: Child) -> int:
+        body(child)
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+        return 0
+
+    slot = Slot("storing", whole, Descriptors(), ())
+    slot.start()
+    wait_for(slot.reap)
+    total = slot.total()
+    assert total.imbalance() == 0
+    return total
+
+
+def _gauges(total: Counters) -> tuple[int, ...]:
+    return total.stored, total.spooled, total.recovered, total.received
+
+
+@FORKS
 @pytest.mark.parametrize(("is_own", "there", "counted"), [
     (True, False, (5, 0, 0, 5)), (True, True, (0, 5, 0, 5)), (False, False, (5, 0, 5, 0)), (False, True, (0, 0, 0, 0)),
 ])  # fmt: skip
@@ -40,17 +73,73 @@ def test_batch_that_left_the_spool_of_a_killed_process_counts_as_stored(
     if there:
         path.touch()
 
-    def die(child: Child) -> int:
+    def body(child: Child) -> None:
         counters = Counters()
         counters.received = counters.spooled = 5 * is_own
-        child.publish(counters, leaving=[(str(path), 5, is_own)])
-        os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(60)
-        return 0
+        child.publish(counters, leaving=[(str(path), 5, is_own)], left=0)
+        child.note_left()
 
-    slot = Slot("storing", die, Descriptors(), ())
-    slot.start()
-    wait_for(slot.reap)
-    total = slot.total()
-    assert (total.stored, total.spooled, total.recovered, total.received) == counted
-    assert total.imbalance() == 0
+    assert _gauges(_count_of(body)) == counted
+
+
+@FORKS
+def test_batch_that_others_took_out_of_the_spool_of_a_killed_process_is_not_stored_by_it(tmp_path: Path) -> None:
+    """An operator, or the next process, which counts it as recovered."""
+
+    def body(child: Child) -> None:
+        counters = Counters()
+        counters.received = counters.spooled = 5
+        child.note_left()  # one before it
+        child.publish(counters, leaving=[(str(tmp_path / "segment"), 5, True)], left=1)
+
+    assert _gauges(_count_of(body)) == (0, 5, 0, 5)
+
+
+class _Told(Counters):
+    """Counters that somebody else publishes in the moment in which one of them has changed."""
+
+    def __init__(self) -> None:
+        self.tell: Callable[[], object] = lambda: None
+        self.moment = ""
+        super().__init__()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == getattr(self, "moment", ""):
+            teller = threading.Thread(target=self.tell, daemon=True)
+            teller.start()
+            teller.join(0.3)
+
+
+@FORKS
+@pytest.mark.parametrize(("removed", "counted"), [(True, (5, 0, 0, 5)), (False, (0, 5, 0, 5))])
+@pytest.mark.parametrize("moment", ["spooled", "reported", "stored", "sanitised"])
+def test_batch_that_leaves_the_spool_is_published_as_a_whole(
+    tmp_path: Path, moment: str, counted: tuple[int, ...], *, removed: bool
+) -> None:
+    """Published between two of its counters, and killed before or behind the end of its file: it counts once."""
+
+    def body(child: Child) -> None:
+        spool = Spool(tmp_path, 1 << 30)
+        place = spool.place("default", "d")
+        place.note_leaving = child.note_left
+        state = ModeState(place, 1 << 30)
+        counters = state.counters = _Told()
+        publish = bodies._Publisher(child, lambda: added([counters]), modes=[state])
+        recovery = Recovery(MemorySink(), place, counters, lambda _refused: None)
+        counters.received = 5
+        rows = [Row(sip_record(number), {}) for number in range(5)]
+        recovery.keep([Batch("b" * 32, {"t": rows})], SinkError("away", transient=True))
+        publish()
+        counters.tell, counters.moment = publish, moment
+
+        def remove(segment: Segment) -> None:
+            if removed:
+                SpoolPlace.remove(place, segment)
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+
+        place.remove = remove  # type: ignore[method-assign]
+        recovery.step()
+
+    assert _gauges(_count_of(body)) == counted
