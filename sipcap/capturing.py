@@ -15,6 +15,7 @@ from typing import Final
 from sipcap.capture_loop import capture
 from sipcap.counters import Counters
 from sipcap.errors import HookStarved, SipcapError, SourceLost, Unwritten
+from sipcap.hooks import exit_handlers, leave_exit_handlers
 from sipcap.limits import DRAIN_TIMEOUT_S, FLUSH_INTERVAL_S, HOOKS_DRAIN_SHARE
 from sipcap.outlet import Outlet
 from sipcap.pipeline import Encode, ExtractOptions
@@ -153,6 +154,12 @@ class CaptureWorkers(Workers):
     def _work(self, index: int, page: SharedCounters, told_to_stop: Callable[[], bool]) -> int:
         for descriptor in self._inherited:
             os.close(descriptor)
+        if self._job.options.hook is None:
+            return self._capture(index, page, told_to_stop)
+        with exit_handlers():
+            return self._capture(index, page, told_to_stop)
+
+    def _capture(self, index: int, page: SharedCounters, told_to_stop: Callable[[], bool]) -> int:
         source = self._job.source
         source.enter_worker(index)
         outlet = Outlet(self._job.output, source.stats, self._turnstile)
@@ -230,6 +237,8 @@ def start_workers(job: CaptureJob, stop: Stop, inherited: Sequence[int] = ()) ->
     """Fork the workers of a capture; see ``CaptureWorkers``. A second signal ends them with this process."""
     workers = CaptureWorkers(job, inherited)
     workers.start()
+    if job.options.hook is not None:
+        leave_exit_handlers()
     stop.leaving.append(workers.kill)
     return workers
 

@@ -14,6 +14,8 @@ A hook looks like this::
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import copy
 import importlib
 import importlib.util
@@ -21,7 +23,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -41,10 +43,13 @@ EVENT: Final = "sipcapture:request"
 _SHOWN: Final = 200  # characters of a text that comes from elsewhere
 _STEPS: Final = 50  # of a traceback; an endless recursion has a thousand
 
-__all__ = ["EVENT", "Hook", "Request", "Route", "error_text", "load_hook"]
+__all__ = ["EVENT", "Hook", "Request", "Route", "error_text", "exit_handlers", "leave_exit_handlers", "load_hook"]
 
 _loaded: set[str] = set()
 """Modules that hooks were loaded from."""
+
+_at_exit: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
+"""What was registered with ``atexit`` while hooks were loaded, with its arguments."""
 
 Value = int | str | bytes | None
 Callback = Callable[["Request"], Any]
@@ -157,7 +162,8 @@ def load_hook(text: str) -> Hook:
     """Load ``MODULE:CALLABLE`` or ``FILE.py:CALLABLE``.
 
     The code runs here: in ``listen`` and ``replay`` once, before any process is forked, so that it should open
-    connections when it is first called; in ``run`` in each capturing process.
+    connections when it is first called; in ``run`` in each capturing process. What it registers with ``atexit`` is for
+    the process that asks it; see ``exit_handlers``.
     Modules are looked for in the working directory too, those that a file imports in its own folder.
 
     Raises:
@@ -168,7 +174,8 @@ def load_hook(text: str) -> Hook:
         raise CannotStart(f"hook {text!r} must be MODULE:CALLABLE or FILE.py:CALLABLE")
     stdout, sys.stdout = sys.stdout, sys.stderr  # what a hook prints is no record
     try:
-        found: Any = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
+        with _noting_exit_handlers():
+            found: Any = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
         for part in name.split("."):
             found = getattr(found, part)
     except AttributeError as error:
@@ -184,6 +191,48 @@ def load_hook(text: str) -> Hook:
     if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):
         raise CannotStart(f"hook {text}: {name} must be a plain function, neither async nor a generator")
     return Hook(text, found)
+
+
+@contextlib.contextmanager
+def _noting_exit_handlers() -> Iterator[None]:
+    """Note what is registered with ``atexit`` meanwhile, which does not tell what it has."""
+    register, unregister = atexit.register, atexit.unregister
+
+    def note(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> Callable[..., object]:
+        _at_exit.append((function, args, kwargs))
+        return register(function, *args, **kwargs)
+
+    def forget(function: Callable[..., object], /) -> None:
+        _at_exit[:] = [each for each in _at_exit if each[0] != function]
+        unregister(function)
+
+    vars(atexit).update(register=note, unregister=forget)
+    try:
+        yield
+    finally:
+        vars(atexit).update(register=register, unregister=unregister)
+
+
+@contextlib.contextmanager
+def exit_handlers() -> Iterator[None]:
+    """Make a forked process the one that asks hooks: what they register with ``atexit`` is called if the block ends.
+
+    A forked process ends without what its parent has registered, and so without what the parent's hook has: that is
+    called here, where the hook has counted something, and not in the parent; see ``leave_exit_handlers``.
+    """
+    atexit._clear()  # noqa: SLF001  # as multiprocessing does: the others are the parent's
+    for function, args, kwargs in _at_exit:
+        atexit.register(function, *args, **kwargs)
+    yield
+    sys.stdout = sys.stderr
+    atexit._run_exitfuncs()  # noqa: SLF001  # as multiprocessing does; it says what they raise, and goes on
+    sys.stderr.flush()
+
+
+def leave_exit_handlers() -> None:
+    """Leave what hooks have registered with ``atexit`` to the processes that were forked."""
+    for function, _, _ in _at_exit:
+        atexit.unregister(function)
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -191,7 +191,8 @@ class SpoolPlace:
             number = 0
             while not self._locked:
                 folder = spool.path / f"{key}.{number}"
-                folder.mkdir(mode=0o700, exist_ok=True)
+                with contextlib.suppress(FileExistsError):  # not exist_ok: its owner may remove the folder meanwhile
+                    os.mkdir(folder, 0o700)  # noqa: PTH102  # Path.mkdir looks again, and finds nothing then
                 sync_folder(spool.path)
                 self._lock(folder)
                 number += 1

@@ -194,6 +194,28 @@ def test_folder_that_another_process_removes_is_not_used(open_place: Open, monke
     assert second.segments[0].load()[0] == "m"
 
 
+def test_folder_that_another_process_removes_while_it_is_made_is_not_used(
+    open_place: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there, so that it cannot be made, and a moment later it is not: its owner has come to its end."""
+    first = open_place()
+    make = os.mkdir
+
+    def make_late(path: Path, mode: int = 0o777) -> None:
+        try:
+            make(path, mode)
+        except FileExistsError:
+            if path.parent.name == "spool":
+                first.close()  # removes the folder, which is empty
+            raise
+
+    monkeypatch.setattr(os, "mkdir", make_late)
+    second = open_place()
+    monkeypatch.undo()
+    second.keep("a", _rows(), "away")
+    assert second.segments[0].load()[0] == "m"
+
+
 @pytest.mark.parametrize("other", [{"destination": "there"}, {"mode": "n"}])
 def test_another_destination_is_left_alone_and_said(
     open_place: Open, other: dict[str, str], caplog: pytest.LogCaptureFixture, tmp_path: Path
@@ -242,7 +264,7 @@ for number in range(1_000_000):
 def test_killed_process_leaves_whole_files_only(open_place: Open, tmp_path: Path, pause_s: float) -> None:
     """Everything that was said to be kept is there after kill -9, and nothing is there in part."""
     program = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, tmp_path / "spool"], stdout=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-c", _WRITER, tmp_path / "spool"], stdout=subprocess.PIPE, cwd=ROOT, bufsize=0
     )  # fmt: skip
     assert program.stdout is not None
     program.stdout.readline()

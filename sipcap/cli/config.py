@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from sipcap.cli.options import common_options
+from sipcap.config.ini import read_ini
 from sipcap.config.kamailio.translate import translate
-from sipcap.config.reading import read_settings
+from sipcap.config.reading import read_settings, settings_of
 from sipcap.config.settings import DEFAULT, Entry, Settings
-from sipcap.errors import CannotStart, all_of
+from sipcap.errors import CannotStart
 from sipcap.service.plan import OFF, Plan
 
 _LOGGER = logging.getLogger("sipcap")
@@ -38,19 +39,20 @@ def command() -> None:
 def check(path: Path) -> int:
     """Say whether a file can be used.
 
-    All errors are told, each with file, line, key and the nearest valid one; the exit code is 3 then. The hook is
+    All errors are told, each with file, line, key and the nearest valid one; the exit code is 3 then. Only what a
+    wrong line hides shows when that is mended: what a listener of an unknown mode listens on, say. The hook is
     loaded; databases and sockets are not touched.
     """
-    settings = read_settings(path)
+    ini = read_ini(path)
+    settings = settings_of(ini)
     plan = Plan(settings)
-    problems: list[str] = []
-    for examine in (plan.check, plan.extraction):
+    for examine in (plan.check, plan.extraction):  # also of a wrong file: of what could be read
         try:
             examine()
         except CannotStart as error:
-            problems += error.lines
-    if problems:
-        raise all_of(problems, settings.path)
+            for line in error.lines:
+                ini.keep_text(line)
+    ini.finish()
     for line in summary_of(settings):
         click.echo(line)
     return 0

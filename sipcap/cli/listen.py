@@ -85,8 +85,12 @@ receive_options = options_bundle(
     "    hep(0x011) and so on. It returns 1 or None: go on; 0: do not store it; or\n"
     '    Route(table="calls_%Y%m%d", capture_mode="mode1"), which the line tells sipcap store by its keys _table and\n'
     "    _mode. Whatever else it does costs the message: it is counted as rejected, hook_error or hook_timeout.\n"
-    "    The file is loaded before processes are forked, as one is with any hook: if it hangs, that process ends, and\n"
-    "    what it had taken in is counted (dropped, worker_killed; exit code 5). What a hook prints goes to stderr.\n"
+    "    The file is loaded before processes are forked, as one is with any hook: a hook opens connections when it is\n"
+    "    first called. If it hangs, its process ends, and what that had taken in is counted (dropped, worker_killed;\n"
+    "    exit code 5). What it registers with atexit is called in each such process at its end, within the time of\n"
+    "    --drain-timeout after a stop. What a hook prints goes to stderr.\n"
+    "    No process is forked for a file that starts threads when it is loaded, as they would be left behind, unless\n"
+    "    --children are more than 1. If such a hook hangs, the command itself ends, with code 1 and no counters.\n"
     "    Where memory is bounded (ulimit -v, prlimit --as), a hook is refused the last 64 MiB: what it keeps costs\n"
     "    messages first, and then, after 100 of them in a row, its process.",
 )

@@ -178,4 +178,6 @@ def _bug(error: Exception) -> int:
 
 def main() -> NoReturn:
     """Entry point of the ``sipcap`` program."""
-    sys.exit(run())
+    code = run()
+    sys.stdout = sys.stderr  # a hook's file may have registered functions with atexit: what they print is no record
+    sys.exit(code)

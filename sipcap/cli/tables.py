@@ -22,13 +22,13 @@ from sipcap.cli.selection import (
     max_size_option,
     patterns_of,
     tables_options,
+    usual_tables,
 )
 from sipcap.cli.tables_text import printer
 from sipcap.errors import CannotStart, SinkError
 from sipcap.forecast import forecast, growth_per_day, listing, summary
 from sipcap.patterns import Pattern, Period
 from sipcap.quantities import size_text
-from sipcap.schemas import DEFAULT_TABLE
 from sipcap.sinks.driver import LEDGER
 from sipcap.stopping import Stop
 from sipcap.tables import (
@@ -65,6 +65,8 @@ CRON
 \b
 NOTES
     Nothing is touched whose name the patterns do not make: sip_capture_20260230 is no day of sip_capture_%Y%m%d.
+    With --config, and neither --table nor --schema, the patterns are those of the capture mode, and those for SIP to
+    which routes of the file lead in it. Tables for reports to which routes lead are named with --table.
     A pattern without a year, as sip_capture_%d, makes names that come again: of such tables, and of those without
     a date in their names, old rows are deleted, in small batches.
     Tables need not be created ahead: sipcap creates what is missing. It saves the moment that this takes."""
@@ -110,13 +112,11 @@ def _job(options: dict[str, Any], *, create: bool = False) -> Iterator[_Job]:
 
 def _usual_tables(options: dict[str, Any], destination: Destination) -> tuple[str, ...]:
     """The tables that are meant where --table names none."""
-    schema = options["schema"] or destination.schema
-    tables = SCHEMA_PATTERNS.get(schema) if options["schema"] else destination.mode.tables
-    if not tables and (options["config"] or options["capture_mode"]):
-        tables = SCHEMA_PATTERNS.get(schema, (DEFAULT_TABLE,))
-    if not tables:
+    if options["schema"]:
+        return SCHEMA_PATTERNS[options["schema"]]
+    if not (options["config"] or options["capture_mode"]):
         raise click.UsageError("no pattern: name the tables that are meant with --table, --schema or --config")
-    return tables
+    return usual_tables(destination)
 
 
 @click.group("tables", epilog=_EPILOG)

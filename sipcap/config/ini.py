@@ -67,6 +67,8 @@ class IniFile:
     problems: list[CannotStart] = field(default_factory=list, compare=False)
     unclear: set[str] = field(default_factory=set, compare=False)
     """Names of sections with lines that are not understood: what seems to be missing in there may stand in them."""
+    repeated: list[Section] = field(default_factory=list, compare=False)
+    """Sections that are there for the second time: they hold nowhere, and what is wrong in them is told."""
 
     def of_kind(self, kind: str) -> Iterator[Section]:
         """All ``[kind]`` and ``[kind:label]``."""
@@ -98,6 +100,12 @@ class IniFile:
         self.problems.append(error)
         if len(self.problems) > MAX_CONFIG_ERRORS:
             self.finish()
+
+    def keep_text(self, text: str) -> None:
+        """Keep an error that was found elsewhere, with file and line at its beginning if it is about one."""
+        file, _, rest = text.partition(f"{self.path}:")
+        line = rest.partition(":")[0]
+        self.keep(WrongLine(text, int(line)) if not file and line.isdecimal() else CannotStart(text))
 
     def finish(self) -> None:
         """Raise CannotStart if there was any error: the one, or all in the order of the file."""
@@ -162,7 +170,7 @@ def _parse(data: bytes, path: str) -> IniFile:
             with parser.ini.gathering():
                 parser.take(number, line)
     parser.finish_value()
-    for section in parser.sections.values():
+    for section in (*parser.sections.values(), *parser.ini.repeated):
         section.values.pop("", None)
     return replace(parser.ini, sections=tuple(parser.sections.values()))
 
@@ -219,6 +227,8 @@ class _Parser:
             raise self.ini.error(number, "expected ] at the end of the line; comments stand on lines of their own")
         first = self.sections.setdefault(f"{section.kind}:{section.label}", section)
         if first is not section:
+            self.ini.repeated.append(section)
+            self.ini.unclear.add(first.name)
             raise self.ini.error(number, f"[{section.name}] is here for the second time; first in line {first.line}")
 
     def _begin_value(self, text: str, number: int) -> None:

@@ -243,6 +243,7 @@ def check_keys(ini: IniFile) -> IniFile:
         with ini.gathering():
             _check_section(ini, section)
             known.append(section)
+    for section in (*ini.sections, *ini.repeated):
         for key in [key for key in section.values if key not in SECTIONS.get(section.kind, section.values)]:
             hint = nearest(key, SECTIONS[section.kind])
             ini.unclear.add(section.name)

@@ -10,7 +10,6 @@ from sipcap.config.ini import IniFile, Section
 from sipcap.config.keys import HEP, IPIP, LISTEN, LISTEN_KEYS, MIRROR
 from sipcap.config.settings import DEFAULT, Entry, Listener, Override
 from sipcap.endpoint import Endpoint
-from sipcap.errors import CannotStart
 from sipcap.limits import HEP_PORT
 
 Overrides = Mapping[str, Override]
@@ -33,7 +32,7 @@ def listeners_of(ini: IniFile, main: Overrides, overrides: Overrides) -> list[Fo
         overrides: of keys of ``[listen:*]``; with ``listen`` among them, they make the only listener.
 
     Returns:
-        All that can be made; what is wrong with others is among the problems of the file.
+        All of which the mode is known; what is wrong with them is among the problems of the file.
     """
     if "listen" in overrides:
         section = Section(f"{LISTEN}:options", 0)
@@ -52,27 +51,32 @@ def listeners_of(ini: IniFile, main: Overrides, overrides: Overrides) -> list[Fo
 
 
 def _listener(ini: IniFile, section: Section, main: Overrides, overrides: Overrides, origin: str) -> Found | None:
-    """The listener of a section; None if something in it is wrong."""
+    """The listener of a section; where a value is wrong, with the default in its place. None if that makes none."""
     problems = len(ini.problems)
     found: dict[str, Override] = {}
     for key, meaning in LISTEN_KEYS.items():
         if key in overrides:
             found[key] = overrides[key]
         elif key in section.values:
+            if key != "mode":
+                found[key] = Override(meaning.default, DEFAULT)
             with ini.gathering():
                 found[key] = _value(ini, section, key)
         else:
             found[key] = main[key] if key in _SHARED else Override(meaning.default, DEFAULT)
-    if "mode" in found:
-        mode = found["mode"].value
-        if "listen" not in overrides and ("listen" in section.values or section.name not in ini.unclear):
+    if "mode" not in found:
+        return None
+    mode = found["mode"].value
+    if "listen" not in overrides:
+        found["listen"] = Override((), DEFAULT)
+        if "listen" in section.values or section.name not in ini.unclear:
             with ini.gathering():
                 found["listen"] = _endpoints(ini, section, mode)
-        _check(ini, section, mode)
-    made: Found | None = None
-    if len(ini.problems) == problems and "listen" in found:
+    _check(ini, section, mode)
+    made = _made(section.label, found, origin)
+    if len(ini.problems) == problems:
         with ini.gathering():
-            made = _made(ini, section.label, found, origin)
+            _check_together(ini, made)
     return made
 
 
@@ -108,7 +112,7 @@ def _check(ini: IniFile, section: Section, mode: str) -> None:
             ini.keep(ini.error(value.line, f"[{section.name}] {key} has no meaning with mode = {mode}"))
 
 
-def _added(ini: IniFile, key: str, mode: str, main: Overrides, overrides: Overrides) -> Found | None:
+def _added(ini: IniFile, key: str, mode: str, main: Overrides, overrides: Overrides) -> Found:
     """The listener of ``hep_capture_on``, ``raw_ipip_capture_on`` or ``raw_moni_capture_on``."""
     origin = main[key].origin
     found = {each: Override(meaning.default, DEFAULT) for each, meaning in LISTEN_KEYS.items()}
@@ -125,25 +129,32 @@ def _added(ini: IniFile, key: str, mode: str, main: Overrides, overrides: Overri
         if main["raw_moni_bpf_on"].value and mode == MIRROR:
             found["bpf"] = Override("auto", main["raw_moni_bpf_on"].origin)
     found["children"] = main["raw_sock_children"]
-    try:
-        return _made(ini, key.removesuffix("_capture_on"), {**found, **overrides}, origin)
-    except CannotStart as error:
-        ini.keep(error)
-        return None
+    made = _made(key.removesuffix("_capture_on"), {**found, **overrides}, origin)
+    with ini.gathering():
+        _check_together(ini, made)
+    return made
 
 
-def _made(ini: IniFile, name: str, found: Mapping[str, Override], origin: str) -> Found:
+def _made(name: str, found: Mapping[str, Override], origin: str) -> Found:
     fields: dict[str, Any] = {key: value for key, (value, _) in found.items() if key != "listen"}
     listener = Listener(name=name, endpoints=found["listen"].value, origin=origin, **fields)
-    if listener.promisc and listener.iface in ("", "any"):
-        raise ini.error_at(origin, f"listener {name}: promisc needs iface: it is for one interface")
-    if listener.bpf == "auto" and not ports_of(listener.endpoints):
-        raise ini.error_at(origin, f"listener {name}: bpf = auto follows from the ports of listen: there are none")
     entries = []
     for key, (value, came_from) in found.items():
         shown = values.joined(value) if key == "listen" else LISTEN_KEYS[key].shown(value)
         entries.append(Entry(f"{LISTEN}:{name}", key, shown, came_from))
     return listener, entries
+
+
+def _check_together(ini: IniFile, made: Found) -> None:
+    """Raise CannotStart if the values of a listener do not go together."""
+    listener, _ = made
+    of_listener = f"listener {listener.name}"
+    if listener.promisc and listener.iface in ("", "any"):
+        raise ini.error_at(listener.origin, f"{of_listener}: promisc needs iface: it is for one interface")
+    if listener.bpf == "auto" and not ports_of(listener.endpoints):
+        raise ini.error_at(
+            listener.origin, f"{of_listener}: bpf = auto follows from the ports of listen: there are none"
+        )
 
 
 def _check_names(ini: IniFile, found: Sequence[Found]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sipcap.config.capture_modes import modes_of
 from sipcap.config.ini import IniFile, Section, read_ini
-from sipcap.config.keys import COLUMN_KEYS, MAIN, MAIN_KEYS, ROUTE, check_keys, url_text
+from sipcap.config.keys import COLUMN_KEYS, LISTEN, LISTEN_KEYS, MAIN, MAIN_KEYS, ROUTE, check_keys, url_text
 from sipcap.config.listeners import Overrides, listeners_of
 from sipcap.config.route_sections import routes_of
 from sipcap.config.settings import DEFAULT, Entry, Listener, Override, Settings, read_value
@@ -36,15 +36,31 @@ def read_settings(
         CannotStart: the file cannot be read, or something in it is wrong: file, line, key and the nearest valid one.
     """
     ini = read_ini(path) if path is not None else IniFile("", ())
+    settings = settings_of(ini, overrides, listening)
+    ini.finish()
+    return settings
+
+
+def settings_of(ini: IniFile, overrides: Overrides | None = None, listening: Overrides | None = None) -> Settings:
+    """What could be read of a file, for who looks for further errors: of what is wrong, the default holds.
+
+    Args:
+        ini: as it was read; gets all that is wrong among its problems. Without a path it is no file.
+        overrides: as ``read_settings`` has them.
+        listening: likewise.
+
+    Raises:
+        ManyWrong: there are more errors than anybody reads.
+    """
     ini = check_keys(ini)
     main = next(ini.of_kind(MAIN), Section(MAIN, 0))
     found = _main_values(ini, main, overrides or {})
-    if path is None and found["capture_on"].origin == DEFAULT:
+    if not ini.path and found["capture_on"].origin == DEFAULT:
         found["capture_on"] = Override(value=True, origin=DEFAULT)
     modes = modes_of(ini, {key: found[key] for key in MODE_KEYS if key in (overrides or {})})
     listeners = listeners_of(ini, found, listening or {})
     routes = routes_of(ini, modes)
-    ini.finish()
+    _check_repeated(ini)
     columns = {column: found[key].value for key, column in COLUMN_KEYS.items() if found[key].value != column}
     entries = _main_entries(found) + _mode_entries(ini, modes) + _listener_entries(listeners) + _route_entries(ini)
     return Settings(
@@ -66,6 +82,16 @@ def _main_values(ini: IniFile, main: Section, overrides: Overrides) -> dict[str,
         else:
             found[key] = Override(meaning.default, DEFAULT)
     return found
+
+
+def _check_repeated(ini: IniFile) -> None:
+    """Find what is wrong in sections that are there for the second time, as far as each value tells it by itself."""
+    for section in ini.repeated:
+        meanings = {MAIN: MAIN_KEYS, LISTEN: LISTEN_KEYS}.get(section.kind, {})
+        for key in section.values:
+            if key in meanings:
+                with ini.gathering():
+                    read_value(ini, section, key, meanings[key])
 
 
 def _main_entries(found: Mapping[str, Override]) -> list[Entry]:

@@ -29,7 +29,7 @@ _HEP_BEGINS: Final = b"HE\1\2"
 _ONLY_IN_TUNNELS: Final = frozenset(("arp", "extension", "fragment_length", "nested"))
 """Reasons for which there is no message in a tunnel over UDP, and which random bytes hardly give."""
 
-_MAX_TS_US: Final = (1 << 32) * 1_000_000
+MAX_TS_US: Final = (1 << 32) * 1_000_000
 """2106: what 32 bits of seconds hold, in pcap as in HEP."""
 
 
@@ -142,7 +142,7 @@ class PacketDecoder:
         return messages
 
     def _expire(self, ts_us: int) -> None:
-        if 0 < ts_us < _MAX_TS_US:
+        if 0 < ts_us < MAX_TS_US:
             self._unwrapper.fragments.expire(ts_us)
             self._sctp.expire(ts_us)
             self._messages += self._streams.expire(ts_us)
@@ -198,7 +198,7 @@ class PacketDecoder:
 
     def _take_segment(self, segment: Segment) -> str:
         """Put a TCP segment into its stream."""
-        if not 0 < segment.ts_us < _MAX_TS_US:
+        if not 0 < segment.ts_us < MAX_TS_US:
             return "time"
         self._tcp.packets += 1
         self._messages += self._streams.receive(segment)
@@ -260,7 +260,7 @@ class PacketDecoder:
 
     def _is_counted(self, datagram: Datagram, ts_us: int) -> bool:
         """Count a SIP or HEP datagram that lacks its end, or (False) that has a time which no row can hold."""
-        if not 0 < ts_us < _MAX_TS_US:
+        if not 0 < ts_us < MAX_TS_US:
             self._stats.received += 1
             self._stats.rejected["time"] += 1
             return False

@@ -22,6 +22,7 @@ from sipcap.counters import Counters
 from sipcap.errors import BadFilterError, CannotStart, DecodeError, InputError
 from sipcap.limits import FLUSH_INTERVAL_S, MAX_TSHARK_LINE_BYTES
 from sipcap.sources.capture_bytes import STDIN, is_pipe
+from sipcap.sources.packet_decoder import MAX_TS_US
 from sipcap.sources.passed_over import TcpCounts
 from sipcap.sources.replayed import in_turn
 from sipcap.sources.tshark_lines import LAYERS, SeenPacket, decode_line
@@ -206,6 +207,8 @@ class TsharkSource:
         ports = self._options.ports
         inner: list[Message] = []
         if packet.hep:
+            if not self._has_time(packet):
+                return []
             try:
                 decode_datagram(packet.hep, inner, packet.ts_us)
             except DecodeError as error:
@@ -220,13 +223,22 @@ class TsharkSource:
         for message in inner:
             message.ts_us = message.ts_us or packet.ts_us
             if ports is None or message.source_port in ports or message.destination_port in ports:
-                found.append(message)
+                if self._has_time(packet):
+                    found.append(message)
             else:
                 self.stats.received += 1
                 self.stats.filtered["ports"] += 1
         if found and packet.captured < packet.length:
             self.stats.truncated += 1
         return found
+
+    def _has_time(self, packet: SeenPacket) -> bool:
+        """Count a message whose packet has a time which no row can hold (False)."""
+        if 0 < packet.ts_us < MAX_TS_US:
+            return True
+        self.stats.received += 1
+        self.stats.rejected["time"] += 1
+        return False
 
     def _is_message(self, message: Message) -> bool:
         if self._options.ports is None:

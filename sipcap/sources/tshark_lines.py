@@ -74,7 +74,7 @@ def decode_line(line: bytes) -> SeenPacket | None:
 
 def _packet(layers: _Layers) -> SeenPacket:
     frame = layers.frame
-    ts_us = _time(frame["frame_frame_time_epoch"])
+    ts_us = _time(frame["frame_frame_time_epoch"]) or 1  # 0 would say that there is none, as in the native reader
     protocols = frame["frame_frame_protocols"].split(":")
     transport = next((name for name in reversed(protocols) if name in _PROTOCOLS), "")
     ports = _last(getattr(layers, transport)) if transport else {}
@@ -155,4 +155,6 @@ def _time(text: str) -> int:
     micros = int((fraction + "000000")[:6])
     if "T" in whole:
         whole = str(int(datetime.fromisoformat(f"{whole}+00:00").timestamp()))
+    elif whole.startswith("-"):
+        micros = -micros  # before 1970
     return int(whole) * 1_000_000 + micros

@@ -124,7 +124,7 @@ LINK_TYPES: Final[dict[int, LinkType]] = {
 USUAL_FORMS: Final[dict[LinkType, tuple[int, int]]] = {
     LINK_TYPES[1]: (12, 14), LINK_TYPES[113]: (14, 16), LINK_TYPES[276]: (0, 20), _RAW: (-1, 0), _LOOPBACK: (-1, 4),
 }  # fmt: skip
-"""Where a frame's EtherType stands (-1: nowhere), and where what it names begins; for compiled/packets.pyx."""
+"""Where a frame's EtherType stands (-1: nowhere), and where what it names begins; for compiled/packets.pxi."""
 
 
 @lru_cache(maxsize=8_192)

@@ -104,10 +104,12 @@ def test_config_check_tells_all_errors_of_a_file(sipcap: RunSipcap, tmp_path: Pa
         (6, "[sipcap] insert_retries should be a value between 0 and 500"),
         (7, "capture_mode: mt_mode is 'hasch', must be one of rand, round_robin, hash; did you mean hash?"),
         (11, "[listen:b] mode must be one of hep, ipip, mirror; did you mean hep?"),
+        (14, "[listen:c] listen: udp:127.0.0.1:9060 is listened on in modes.ini:9 already"),
         (16, "[listen:c] children should be a value between 1 and 64"),
         (17, "expected ] at the end of the line; comments stand on lines of their own"),
         (19, "[listen:e] listen: tls:0.0.0.0:9062 is listened on in modes.ini:9 already"),
         (20, "[listen:a] is here for the second time; first in line 8"),
+        (21, "unknown key x in [listen:a]"),
         (23, "unknown key db_ulr in [capture_mode:mysql_main]; did you mean db_url?"),
         (24, "[capture_mode:mysql_main] mt_mode is 'hahs', must be one of rand, round_robin, hash; did you mean hash?"),
         (27, "[capture_mode:m3] mt_mode is 'hahs', must be one of rand, round_robin, hash; did you mean hash?"),
@@ -154,9 +156,43 @@ def test_config_check_tells_what_follows_from_several_keys(sipcap: RunSipcap, tm
     done = sipcap("config", "check", "modes.ini")
     assert done.returncode == 3
     lines = done.stderr.decode().splitlines()
-    assert [line.partition("modes.ini:")[2].partition(":")[0] for line in lines] == ["3", "6", "8", "4"]
-    assert "capture mode a: db_url: unknown database oracle" in lines[1]
+    assert [line.partition("modes.ini:")[2].partition(":")[0] for line in lines] == ["3", "4", "6", "8"]
+    assert "capture mode a: db_url: unknown database oracle" in lines[2]
     assert b"geheim" not in done.stderr
+
+
+def test_config_check_of_a_wrong_file_tells_what_follows_from_several_keys_too(
+    sipcap: RunSipcap, tmp_path: Path
+) -> None:
+    """A wrong line hides no database of no known kind, no hook that is not there, and no endpoint that is taken."""
+    (tmp_path / "modes.ini").write_text(
+        "[sipcap]\nauth_key = @nosuch\nevent_callback = nosuch.py:f\ndb_url = oracle://u:geheim@h/db\n"
+        "[listen:a]\nlisten = udp:127.0.0.1:9060\npromisc = 1\n[listen:b]\nlisten = udp:127.0.0.1:9060\n"
+        "rcvbuf = 1\n[capture_mode:y]\ndb_url = oracle://u:geheim@h/db\n"
+    )
+    done = sipcap("config", "check", "modes.ini")
+    assert (done.returncode, done.stdout) == (3, b"")
+    told = [line.partition("modes.ini:")[2].split(":", 1) for line in done.stderr.decode().splitlines()]
+    assert [int(number) for number, _ in told] == [2, 3, 4, 7, 9, 10, 12]
+    assert told[1][1].startswith(" event_callback: hook nosuch.py:f: No such file")
+    assert told[4][1] == " [listen:b] listen: udp:127.0.0.1:9060 is listened on in modes.ini:6 already"
+    assert told[6][1].startswith(" capture mode y: db_url: unknown database oracle")
+    assert b"geheim" not in done.stderr
+
+
+def test_config_check_looks_into_a_section_that_is_there_twice(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """What is wrong in it is told; what seems to be missing in the first is not: it may stand there."""
+    (tmp_path / "modes.ini").write_text(
+        "[sipcap]\ncapture_on = 1\n[capture_mode:a]\ntable_name = t\n[sipcap]\nx = 1\ncapture_on = maybe\n"
+        "[capture_mode:a]\ndb_url = sqlite:///a.db\n"
+    )
+    lines = sipcap("config", "check", "modes.ini").stderr.decode().splitlines()
+    assert [line.partition("modes.ini:")[2] for line in lines] == [
+        "5: [sipcap] is here for the second time; first in line 1",
+        "6: unknown key x in [sipcap]",
+        "7: [sipcap] capture_on must be 0 or 1",
+        "8: [capture_mode:a] is here for the second time; first in line 3",
+    ]
 
 
 def test_config_check_of_a_file_of_errors_comes_to_an_end(sipcap: RunSipcap, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -172,6 +173,47 @@ def test_hook_that_has_started_threads_keeps_them(tmp_path: Path, listen: Start)
     wait_for(lambda: process.output.count(b"\n") == 3, "three lines")
     assert process.stop() == 0
     assert process.summary["stored"] == 3
+
+
+AT_EXIT = """import atexit
+from atexit import register
+calls = []
+def tell(*args): print('ending', *args, len(calls))
+register(tell, 'loaded')
+atexit.register(tell, 'forgotten', 0)
+atexit.unregister(tell)
+atexit.register(print, 'first', 'registered')
+register(lambda: 1 / 0)
+register(lambda: print('ending with', len(calls)))
+def on(request):
+    calls.append(1)
+    if len(calls) == 1: register(lambda: print('closed', len(calls)))
+"""
+
+
+@pytest.mark.parametrize("children", [1, 2])
+def test_hook_has_its_exit_handlers_called_in_each_process(tmp_path: Path, listen: Start, children: int) -> None:
+    """Where it has counted something, and once; also those that its first call registers. They print to stderr."""
+    process = listen("--hook", hook_file(tmp_path, AT_EXIT), "--children", str(children))
+    wait_for(lambda: len(process.workers) == children, "all workers")
+    send_udp(process.port, *map(hep3_datagram, range(40)))
+    wait_for(lambda: process.output.count(b"\n") == 40, "40 lines")
+    assert process.stop() == 0
+    assert (process.output.count(b"\n"), process.summary["stored"]) == (40, 40)
+    numbers = [int(number) for number in re.findall(r"ending with (\d+)\n", process.said)]
+    assert (len(numbers), sum(numbers)) == (children, 40)
+    closed = [int(number) for number in re.findall(r"closed (\d+)\n", process.said)]
+    assert sorted(closed) == sorted(filter(None, numbers))
+    assert process.said.count("first registered\n") == process.said.count("division by zero") == children
+    assert not re.search("ending (loaded|forgotten)", process.said)
+
+
+def test_hook_of_replay_has_its_exit_handlers_called(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """What they print is no line among the records."""
+    sip_capture(tmp_path / "c.pcap", [sip(), sip("BYE")], first_us=1_700_000_000_000_000)
+    ended = sipcap("replay", "c.pcap", "--hook", hook_file(tmp_path, AT_EXIT))
+    assert [json.loads(line)["method"] for line in ended.stdout.splitlines()] == ["INVITE", "BYE"]
+    assert b"closed 2\nending with 2\n" in ended.stderr
 
 
 @pytest.mark.parametrize(("hook", "code", "said"), [

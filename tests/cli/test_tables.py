@@ -215,6 +215,31 @@ def test_tables_by_capture_mode(sipcap: RunSipcap, db_path: Path, tmp_path: Path
     assert tables == [["mine"], ["yours"], ["mine", "yours"]]
 
 
+def test_tables_by_configuration_has_those_of_its_routes(sipcap: RunSipcap, db_path: Path, tmp_path: Path) -> None:
+    """What store fills with a configuration, list, create and rotate find with it: of the mode that is meant, only."""
+    (tmp_path / "m.ini").write_text(
+        "[sipcap]\ndb_url = sqlite:///sipcap.db\ntable_name = s_%Y%m%d\n"
+        "[capture_mode:two]\ndb_url = sqlite:///two.db\ntable_name = s_%Y%m%d\n"
+        "[route:r]\nmethods = REGISTER\ntable = reg_%Y%m%d\n"
+        "[route:rtcp]\nhep_type = 5\ntable = quality_%Y%m%d\n"
+        "[route:t]\nmethods = BYE\ncapture_mode = two\ntable = bye_%Y%m%d\n"
+    )
+    days = [name_of(day).removeprefix("s_") for day in (20, 0)]
+    lines = encode_records([record(day, method=method) for day in (20, 0) for method in ("INVITE", "REGISTER", "BYE")])
+    assert sipcap("store", "-q", "--config", "m.ini", stdin=lines).returncode == 0
+    found = objects(sipcap("tables", "list", "--config", "m.ini"))
+    assert {one["table"] for one in found} == {f"{kind}_{day}" for kind in ("s", "reg") for day in days}
+    found = objects(sipcap("tables", "list", "--config", "m.ini", "--capture-mode", "two"))
+    assert {one["table"] for one in found} == {f"bye_{day}" for day in days}
+    assert sipcap("tables", "rotate", "--keep", "10d", "--config", "m.ini").returncode == 0
+    assert tables_of(db_path) == {f"s_{days[1]}", f"reg_{days[1]}"}
+    assert sipcap("tables", "create", "--ahead", "1d", "--config", "m.ini").returncode == 0
+    tomorrow = name_of(-1).removeprefix("s_")
+    assert tables_of(db_path) == {f"{kind}_{day}" for kind in ("s", "reg") for day in (days[1], tomorrow)}
+    found = objects(sipcap("tables", "list", "--config", "m.ini", "--table", "s_%Y%m%d"))
+    assert {one["table"] for one in found} == {f"s_{days[1]}", f"s_{tomorrow}"}
+
+
 def test_tables_of_a_schema_are_all_that_it_has() -> None:
     """Whatever is stored with a schema goes to a table of its list."""
     sip = [sip_record(method=method) for method in ("INVITE", "REGISTER", "OPTIONS", "NOTIFY", "BYE", "SUBSCRIBE")]

@@ -18,6 +18,7 @@ from sipcap.sources.tshark import TsharkOptions, TsharkSource
 from sipcap.sources.tshark_lines import decode_line
 from sipcap.wire.message import SIP_PAYLOAD, Message
 from tests.support import packets as p
+from tests.support.capture_files import Section
 from tests.support.layered import CASES, SEGMENT_CASES, two_segments
 from tests.support.messages import BASE_TS_US, hep3_datagram, sip, sip_message
 from tests.support.programs import need
@@ -234,6 +235,21 @@ def test_tshark_cut_packets_are_counted(tmp_path: Path) -> None:
     assert source.stats.truncated == 1
 
 
+def test_tshark_of_times_that_no_row_can_hold_counts_them(tmp_path: Path) -> None:
+    """Before 1970 and behind 2106, SIP and HEP are rejected, as by the native reader; what comes between is taken."""
+    section = Section("<")
+    datagrams = [p.udp(each, 5060, 5062) for each in (sip_message(0), hep3_datagram(1))]
+    frames = [p.ethernet(p.ip4(each)) for each in datagrams]
+    times_us = (500_000, 1_900_000, 2_000_000, 5_000_000, (1 << 32) * 1_000_000 + 2_000_000)
+    blocks = [section.packet(0, units, frame) for units in times_us for frame in frames]
+    path = tmp_path / "early.pcapng"
+    path.write_bytes(section.header() + section.interface(p.ETHERNET, offset_s=-2) + b"".join(blocks))
+    messages, source = seen(path)
+    assert messages == native(path)
+    assert [message.ts_us for message in messages if not message.hep_version] == [1, 3_000_000]
+    assert source.stats.rejected == {"time": 6}
+
+
 def test_line_of_any_newer_form_of_time() -> None:
     """The time is seconds to tshark 4.0, and a date to newer ones."""
     frame = (
@@ -244,6 +260,10 @@ def test_line_of_any_newer_form_of_time() -> None:
         packet = decode_line((frame % text).encode())
         assert packet is not None
         assert packet.ts_us == 1_120_469_572_844_249
+    for text in ("-0.250000000", "1969-12-31T23:59:59.750000000Z"):
+        packet = decode_line((frame % text).encode())
+        assert packet is not None
+        assert packet.ts_us == -250_000
     whole = decode_line((frame % "1120469572").encode())
     assert whole is not None
     assert whole.ts_us == 1_120_469_572_000_000
