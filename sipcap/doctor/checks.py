@@ -73,7 +73,7 @@ def _checks(plan: Plan, asked: Asked, *, tshark: bool) -> Iterator[tuple[str, Ch
         yield DRIVERS, lambda: [check_module("prometheus_client", "prometheus-client")]
     yield FOLDERS, partial(_folders, plan)
     yield DISK, lambda: check_space(list(_needs(plan)))
-    yield SPOOL, partial(check_spool, plan, bool(asked.stats))
+    yield SPOOL, partial(check_spool, plan, asked)
     yield CLOCK, check_clock
     yield CLOCK, partial(check_skew, asked)
 

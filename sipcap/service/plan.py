@@ -23,7 +23,7 @@ from sipcap.sinks.base import Sink
 from sipcap.sinks.budget import Budget
 from sipcap.sinks.identity import identity_of
 from sipcap.sinks.registry import open_sink
-from sipcap.spool import Spool, SpoolPlace
+from sipcap.spool import Spool, SpoolPlace, place_key
 from sipcap.wire.topoh import DEFAULT_KEY, DEFAULT_PREFIX, CallIdMask
 
 OFF: Final = "capture_on is 0: nothing is stored until it is switched on"
@@ -132,6 +132,10 @@ class Plan:
     def destination(self, mode: CaptureMode) -> str:
         """Which database the spool means for a mode."""
         return f"{self.settings.schema} {identity_of(mode.db_url)}"
+
+    def spool_keys(self) -> dict[str, str]:
+        """How the folders of the spool begin that are for this plan, each with its capture mode."""
+        return {place_key(mode.name, self.destination(mode)): mode.name for mode in self.settings.modes.values()}
 
     def batches(self) -> BatchOptions:
         """When a batch is written and how often it is tried.

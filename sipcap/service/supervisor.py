@@ -228,7 +228,9 @@ class Supervisor:
     def stats(self) -> dict[str, Any]:
         """The whole state; see Controller."""
         told = self._generations.stats()
-        modes = self._reloads.plan.settings.modes
+        plan = self._reloads.plan
+        modes = plan.settings.modes
+        spool = plan.spool_path()
         return {
             "version": sipcap.__version__,
             "pid": os.getpid(),
@@ -236,5 +238,6 @@ class Supervisor:
             "enabled": self._switches.is_on(),
             "modes": {name: on for name, on in self._switches.modes.items() if name in modes},
             **told,
+            "spool": None if spool is None else {"path": str(spool.absolute()), "keys": plan.spool_keys()},
             "errors": self._errors.merged(told["errors"]),
         }
