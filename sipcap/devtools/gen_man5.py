@@ -33,9 +33,9 @@ tables. It is UTF-8 text of sections in brackets and of lines key = value. A com
 begins with # or ;. A value goes on in indented lines below it. No character of a value means more than itself: % needs
 no escape, and quotes are part of it.
 
-An unknown section or key, a value out of range, and a key that would have no effect are errors, which name file and
-line: sipcap config check tells them, and sipcap config show tells what holds and why. Options and variables of sipcap
-run win over the file. Passwords are never shown; a secret may stand in a file of its own, named @FILE.
+An unknown section or key, a value out of range, and a key or a route that would have no effect are errors, which name
+file and line: sipcap config check tells them, and sipcap config show tells what holds and why. Options and variables of
+sipcap run win over the file. Passwords are never shown; a secret may stand in a file of its own, named @FILE.
 
 SIGHUP makes a running service read it again; a file with an error changes nothing. The control sockets, metrics_listen
 and user are as they were at the start.

@@ -25,7 +25,8 @@ def open_control(settings: Settings, controller: Controller) -> ControlServer:
     try:
         control.open()
     except CannotStart as error:
-        if settings.control_socket is not None or options.control_socket is None:
+        # With that socket made, something else is not to be had, which the settings name.
+        if settings.control_socket is not None or options.control_socket is None or control.places:
             raise
         _LOGGER.warning("%s; going on without a control socket", error)
         control = ControlServer(replace(options, control_socket=None), controller)
