@@ -72,6 +72,13 @@ methods = REGISTER
 capture_mode = archive
 """
 
+_OF_A_MODE: Final[Mapping[str, Key]] = {
+    "db_url": MAIN_KEYS["db_url"]._replace(
+        default="", help="The database of this mode, written as that of [sipcap] is; it must be there."
+    )
+}
+"""What keys mean otherwise in a capture mode that has a name."""
+
 _FILES: Final = {
     "/etc/sipcap/modes.ini": "Where the systemd unit looks for it.",
     "/run/sipcap/sipcap.sock": "The control socket, where none is named.",
@@ -110,7 +117,7 @@ def _section(kind: str) -> list[str]:
         lines += ['.SS "Columns with other names"', *_columns()]
         return [*lines, '.SS "The service"', *_entries(FURTHER_KEYS)]
     keys: dict[str, Mapping[str, Key]] = {
-        CAPTURE_MODE: {key: MAIN_KEYS[key] for key in SECTIONS[CAPTURE_MODE]},
+        CAPTURE_MODE: {key: _OF_A_MODE.get(key, MAIN_KEYS[key]) for key in SECTIONS[CAPTURE_MODE]},
         LISTEN: LISTEN_KEYS,
     }
     if kind == ROUTE:
