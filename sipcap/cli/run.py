@@ -83,6 +83,14 @@ SIGNALS
     SIGUSR1          print the counters
 
 \b
+COUNTERS
+    SIGUSR1, the end and sipcap status --json tell the same counters, of messages, and they add up: received +
+    recovered = stored + reported + filtered + rejected + dead_letter + dropped + spooled + pending. recovered came out
+    of the spool of an earlier run. spooled waits in the spool now; it goes in by itself when the database takes it,
+    after the next start too, so that an end with records there is exit code 0. pending is on its way between two
+    processes, 0 at the end. Lines for people leave out what is 0.
+
+\b
 SYSTEMD
     It tells of its state (Type=notify or notify-reload), feeds the watchdog (WatchdogSec=), takes over the sockets of a
     .socket unit that its listeners name, and keeps its spool in StateDirectory=. sipcap.service and sipcap.socket are
