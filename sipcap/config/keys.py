@@ -134,7 +134,8 @@ FURTHER_KEYS: Final[Mapping[str, Key]] = {
     "spool": Key(
         values.folder_or_off, None, lambda place: "off" if place is False else str(place or ""),
         "Where records wait while a database is away. Without a word it is $STATE_DIRECTORY, else"
-        " $XDG_STATE_HOME/sipcap.",
+        " $XDG_STATE_HOME/sipcap or ~/.local/state/sipcap; where root starts with a user, /var/lib/sipcap in place of"
+        " the latter, made for that user.",
     ),
     "spool_max": Key(values.size, SPOOL_BYTES, help="What the spool may take of the disk, for each database."),
     "dead_letter": _path("The file for records that a database refuses for themselves; sipcap store reads it again."),

@@ -97,7 +97,7 @@ class Supervisor:
         pool.commit()
         control = open_control(plan.settings, self)
         closing.callback(control.close)
-        become_user(plan, control.places)
+        closing.callback(become_user(plan, control.places, control.made_folder))
         scene = Scene(
             self._generations, self._listening, world, lambda: self._stop.requested, self._notifier.reloading,
             self._tell_ready,
