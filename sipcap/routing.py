@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from sipcap.schemas import HOMER7, REPORT_PATTERN, SIP_PATTERN, SIPCAPTURE
 
 MT_MODES: Final = ("rand", "round_robin", "hash")
 HASH_SOURCES: Final = ("call_id", "from_user", "to_user")
+
+_CONVERSION: Final = re.compile(r"%[-_0^#]*[0-9]*[EO]?.", re.DOTALL)  # with the flags of glibc; a % at the end is one
 
 
 def split_patterns(texts: Sequence[str]) -> tuple[str, ...]:
@@ -29,6 +32,8 @@ def split_patterns(texts: Sequence[str]) -> tuple[str, ...]:
     for pattern in patterns:
         if not _is_name(pattern):
             raise CannotStart(f"no table can be called {pattern!r}")
+        if unknown := _unknown_conversion(pattern):
+            raise CannotStart(f"{pattern!r}: strftime has no {unknown}; write %% for a percent sign")
     return patterns
 
 
@@ -38,6 +43,13 @@ def _is_name(pattern: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in pattern and "\ufffd" not in pattern and bool(time.strftime(pattern, time.gmtime(0)).strip())
+
+
+def _unknown_conversion(pattern: str) -> str:
+    """The first conversion that the system's strftime leaves as it is; "" if there is none."""
+    epoch = time.gmtime(0)
+    found = (match[0] for match in _CONVERSION.finditer(pattern) if match[0] != "%%")
+    return next((each for each in found if time.strftime(each, epoch) == each), "")
 
 
 @lru_cache(maxsize=4_096)

@@ -40,6 +40,21 @@ def lock_folder(folder: Path) -> int | None:
     return None
 
 
+def is_in_use(folder: Path) -> bool:
+    """Whether another process has a folder. It is locked for a moment only, and shared with others who look."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False  # it is gone, or nobody may see what is in it
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def remove_if_empty(folder: Path) -> None:
     """Remove a folder that this process holds; the system refuses it if anything is in it."""
     with contextlib.suppress(OSError):

@@ -83,6 +83,14 @@ SIGNALS
     SIGUSR1          print the counters
 
 \b
+COUNTERS
+    SIGUSR1, the end and sipcap status --json tell the same counters, of messages, and they add up: received +
+    recovered = stored + reported + filtered + rejected + dead_letter + dropped + spooled + pending. recovered came out
+    of the spool of an earlier run. spooled waits in the spool now; it goes in by itself when the database takes it,
+    after the next start too, so that an end with records there is exit code 0. pending is on its way between two
+    processes, 0 at the end. Lines for people leave out what is 0.
+
+\b
 SYSTEMD
     It tells of its state (Type=notify or notify-reload), feeds the watchdog (WatchdogSec=), takes over the sockets of a
     .socket unit that its listeners name, and keeps its spool in StateDirectory=. sipcap.service and sipcap.socket are
@@ -95,7 +103,9 @@ FILES
     /run/sipcap/sipcap.sock, $XDG_RUNTIME_DIR/sipcap.sock
                                the control socket, where none is named and the folder is there
     $STATE_DIRECTORY, $XDG_STATE_HOME/sipcap, ~/.local/state/sipcap
-                               the spool, where none is named"""
+                               the spool, where none is named; the first that is set
+    /var/lib/sipcap            the spool in place of ~/.local/state/sipcap, where root starts with --user; it is made
+                               for that user"""
 
 
 @click.command("run", epilog=_EPILOG)
@@ -115,7 +125,8 @@ def command(**options: Any) -> int:
 
     Without options it hears udp:127.0.0.1:9060 and tcp:127.0.0.1:9060 and stores into sipcap.db in the working
     directory. It does what sipcap listen | sipcap store does, until it is stopped; records wait in the spool while
-    the database takes none: --spool, by default $STATE_DIRECTORY or $XDG_STATE_HOME/sipcap; off for none.
+    the database takes none: --spool, by default $STATE_DIRECTORY or $XDG_STATE_HOME/sipcap; off for none. With
+    --user, the default under the home of root would be of no use: it is /var/lib/sipcap then.
     """
     stop = Stop()
     stop.install()

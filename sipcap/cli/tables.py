@@ -59,8 +59,9 @@ EXAMPLES
 CRON
     # /etc/cron.d/sipcap: cron takes % for the end of a line, so each has a backslash before it
     SIPCAP_DB_URL=@/etc/sipcap/db-url
-    17 * * * * sipcap sipcap -q tables create --table 'sip_capture_\\%Y\\%m\\%d' --ahead 2d
-    37 * * * * sipcap sipcap -q tables rotate --table 'sip_capture_\\%Y\\%m\\%d' --keep 10d --max-size 20GB
+    17 * * * * sipcap sipcap -q tables create --table 'sip_capture_\\%Y\\%m\\%d|rtcp_capture_\\%Y\\%m\\%d' --ahead 2d
+    37 * * * * sipcap sipcap -q tables rotate --table 'sip_capture_\\%Y\\%m\\%d|rtcp_capture_\\%Y\\%m\\%d' \
+--keep 10d --max-size 20GB
 
 \b
 NOTES

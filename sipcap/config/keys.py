@@ -134,7 +134,8 @@ FURTHER_KEYS: Final[Mapping[str, Key]] = {
     "spool": Key(
         values.folder_or_off, None, lambda place: "off" if place is False else str(place or ""),
         "Where records wait while a database is away. Without a word it is $STATE_DIRECTORY, else"
-        " $XDG_STATE_HOME/sipcap.",
+        " $XDG_STATE_HOME/sipcap or ~/.local/state/sipcap; where root starts with a user, /var/lib/sipcap in place of"
+        " the latter, made for that user.",
     ),
     "spool_max": Key(values.size, SPOOL_BYTES, help="What the spool may take of the disk, for each database."),
     "dead_letter": _path("The file for records that a database refuses for themselves; sipcap store reads it again."),
@@ -154,7 +155,9 @@ FURTHER_KEYS: Final[Mapping[str, Key]] = {
     "control_group": Key(values.name, None, or_nothing(), "The group that may use the control sockets, too (0660)."),
     "binrpc_socket": _path("A Unix socket for Kamailio's kamcmd -s unix:PATH."),
     "rpc_fifo": _path("A FIFO for Kamailio's kamctl rpc."),
-    "metrics_listen": Key(values.name, None, or_nothing(), "HOST:PORT of /metrics for Prometheus, and of /healthz."),
+    "metrics_listen": Key(
+        values.host_and_port, None, or_nothing(), "HOST:PORT of /metrics for Prometheus, and of /healthz."
+    ),
     "drain_timeout": Key(values.seconds(), DRAIN_TIMEOUT_S, help="How long it goes on, once stopped, to store."),
     "max_age": Key(
         values.seconds_or_off, None, lambda age: "off" if age is None else str(age),
@@ -195,7 +198,8 @@ LISTEN_KEYS: Final[Mapping[str, Key]] = {
 }  # fmt: skip
 
 ROUTE_HELP: Final[Mapping[str, str]] = {
-    "methods": "Condition: methods with commas between; a reply has the one of its CSeq.",
+    "methods": "Condition: methods with commas between; a reply has the one of its CSeq. One that is not registered is "
+    "told, and may be right.",
     "source": "Condition: addresses or networks of the sender, with commas between.",
     "hep_type": "Condition: HEP types, 1 for SIP, 5 for RTCP, with commas between.",
     "capture_id": "Condition: ids of HEP's capture agents, with commas between.",
@@ -203,7 +207,8 @@ ROUTE_HELP: Final[Mapping[str, str]] = {
     "table": "Where matching records go: one pattern, strftime in UTC of the message's time. What is no SIP has other "
     "columns, and goes there only if hep_type names its type.",
     "capture_mode": "The capture mode that stores them.",
-    "forward": "[udp:|tcp:]HOST:PORT of a collector that gets the packet, byte for byte, as well.",
+    "forward": "[udp:|tcp:]HOST:PORT of a collector that gets the packet, byte for byte, as well; no listener of the "
+    "same service, where it would come back without end.",
 }
 """What the keys of a route mean."""
 
@@ -223,7 +228,7 @@ SECTION_HELP: Final[Mapping[str, str]] = {
     " udp:127.0.0.1:9060 and tcp:127.0.0.1:9060.",
     ROUTE: "Where certain records go. All conditions must hold, and the first route that matches counts, in the order"
     " of the file; what matches none goes to the default capture mode. One of table, capture_mode and forward is"
-    " needed.",
+    " needed; a route to which those before it leave nothing is an error.",
 }
 """What each kind of section is for."""
 

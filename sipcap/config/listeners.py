@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from sipcap.config import values
 from sipcap.config.ini import IniFile, Section
-from sipcap.config.keys import HEP, IPIP, LISTEN, LISTEN_KEYS, MIRROR
+from sipcap.config.keys import HEP, IPIP, LISTEN, LISTEN_KEYS, MAIN, MIRROR
+from sipcap.config.meeting import share_a_port
 from sipcap.config.settings import DEFAULT, Entry, Listener, Override
 from sipcap.endpoint import Endpoint
 from sipcap.limits import HEP_PORT
@@ -19,7 +20,6 @@ _SHARED: Final = ("auth_key", "allow", "tls_cert", "tls_key", "tls_client_ca")
 _OF_PACKETS: Final = frozenset({"iface", "promisc", "bpf", "direction"})
 _OF_HEP: Final = frozenset(_SHARED)
 _OF_THIS_MACHINE: Final = tuple(Endpoint(protocol, "127.0.0.1", HEP_PORT, HEP_PORT) for protocol in ("udp", "tcp"))
-_ANY: Final = ("*", "0.0.0.0", "::")  # noqa: S104  # compared, not bound
 _ADDED: Final = {"hep_capture_on": HEP, "raw_ipip_capture_on": IPIP, "raw_moni_capture_on": MIRROR}
 
 
@@ -47,6 +47,7 @@ def listeners_of(ini: IniFile, main: Overrides, overrides: Overrides) -> list[Fo
     made = [each for each in found if each is not None]
     _check_names(ini, made)
     _check_endpoints(ini, made)
+    _check_certificates(ini, made)
     return made
 
 
@@ -172,23 +173,31 @@ def _check_endpoints(ini: IniFile, found: Sequence[Found]) -> None:
     for listener, entries in found:
         if listener.mode != HEP:
             continue
-        origin = next(entry.origin for entry in entries if entry.key == "listen")
+        origin = listen_origin(entries)
         for endpoint in listener.endpoints:
-            first = next((origin for other, origin in taken if _is_same(endpoint, other)), None)
+            first = next((origin for other, origin in taken if share_a_port(endpoint, other)), None)
             if first is not None:
                 text = f"[{LISTEN}:{listener.name}] listen: {endpoint} is listened on in {first} already"
                 ini.keep(ini.error_at(origin, text))
             taken.append((endpoint, origin))
 
 
-def _is_same(one: Endpoint, other: Endpoint) -> bool:
-    """Whether two endpoints share a port of one address."""
-    is_tcp = [endpoint.protocol != "udp" for endpoint in (one, other)]
-    hosts = {"*" if endpoint.host in _ANY else endpoint.host.lower() for endpoint in (one, other)}
-    are_apart = {one.host, other.host} == {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
-    is_any_port = not one.port or not other.port
-    overlap = one.port <= other.last_port and other.port <= one.last_port
-    return is_tcp[0] is is_tcp[1] and len(hosts) == 1 and not are_apart and not is_any_port and overlap
+def _check_certificates(ini: IniFile, found: Sequence[Found]) -> None:
+    """TLS needs a certificate. What options ask for without one is told by who opens it, in the words of options."""
+    sections = {section.label: section for section in (*ini.of_kind(MAIN), *ini.of_kind(LISTEN))}
+    for listener, entries in found:
+        asked = [sections[label] for label in (listener.name, "") if label in sections]
+        is_open = any(section.name in ini.unclear or "tls_cert" in section.values for section in asked)  # told already
+        tls = next((endpoint for endpoint in listener.endpoints if endpoint.protocol == "tls"), None)
+        origin = listen_origin(entries)
+        if tls is not None and listener.tls_cert is None and not is_open and origin.startswith(f"{ini.path}:"):
+            text = f"{tls} needs tls_cert, in this section or in [{MAIN}] (and tls_key if the key is in another file)"
+            ini.keep(ini.error_at(origin, f"[{LISTEN}:{listener.name}] listen: {text}"))
+
+
+def listen_origin(entries: Sequence[Entry]) -> str:
+    """Where the endpoints of a listener come from."""
+    return next(entry.origin for entry in entries if entry.key == "listen")
 
 
 def ports_of(endpoints: Sequence[Endpoint]) -> list[range]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from sipcap.config.capture_modes import modes_of
 from sipcap.config.ini import IniFile, Section, read_ini
-from sipcap.config.keys import COLUMN_KEYS, LISTEN, LISTEN_KEYS, MAIN, MAIN_KEYS, ROUTE, check_keys, url_text
-from sipcap.config.listeners import Overrides, listeners_of
-from sipcap.config.route_sections import routes_of
+from sipcap.config.keys import COLUMN_KEYS, HEP, LISTEN, LISTEN_KEYS, MAIN, MAIN_KEYS, ROUTE, check_keys, url_text
+from sipcap.config.listeners import Found, Overrides, listen_origin, listeners_of
+from sipcap.config.meeting import comes_back, share_a_port
+from sipcap.config.route_sections import routes_of, warn_of_methods
 from sipcap.config.settings import DEFAULT, Entry, Listener, Override, Settings, read_value
+from sipcap.config.values import metrics_endpoint
 from sipcap.modes import MODE_KEYS, CaptureMode
+from sipcap.routes import Route
 
 _ELSEWHERE: Final = frozenset({
     *MODE_KEYS, *COLUMN_KEYS, "capture_mode", "hep_capture_on", "raw_ipip_capture_on", "raw_moni_capture_on",
@@ -38,6 +41,7 @@ def read_settings(
     ini = read_ini(path) if path is not None else IniFile("", ())
     settings = settings_of(ini, overrides, listening)
     ini.finish()
+    warn_of_methods(ini)
     return settings
 
 
@@ -61,6 +65,8 @@ def settings_of(ini: IniFile, overrides: Overrides | None = None, listening: Ove
     listeners = listeners_of(ini, found, listening or {})
     routes = routes_of(ini, modes)
     _check_repeated(ini)
+    _check_metrics(ini, found["metrics_listen"], listeners)
+    _check_loops(ini, routes, listeners)
     columns = {column: found[key].value for key, column in COLUMN_KEYS.items() if found[key].value != column}
     entries = _main_entries(found) + _mode_entries(ini, modes) + _listener_entries(listeners) + _route_entries(ini)
     return Settings(
@@ -68,6 +74,39 @@ def settings_of(ini: IniFile, overrides: Overrides | None = None, listening: Ove
         columns=columns, entries=tuple(entries), origins={key: origin for key, (_, origin) in found.items()},
         **{key: value for key, (value, _) in found.items() if key not in _ELSEWHERE},
     )  # fmt: skip
+
+
+def _check_metrics(ini: IniFile, metrics: Override, listeners: Sequence[Found]) -> None:
+    """The page of metrics needs a port that no listener has."""
+    if metrics.value is None:
+        return
+    page = metrics_endpoint(metrics.value)
+    for listener, entries in listeners:
+        if listener.mode == HEP and any(share_a_port(page, endpoint) for endpoint in listener.endpoints):
+            text = f"[{MAIN}] metrics_listen: {metrics.value} is listened on in {listen_origin(entries)} already"
+            ini.keep(ini.error_at(metrics.origin, text))
+
+
+def _check_loops(ini: IniFile, routes: Sequence[Route], listeners: Sequence[Found]) -> None:
+    """What a route sends to a listener of the same service would come back, and be sent again, without end."""
+    lines = {section.label: section.values["forward"].line for section in ini.of_kind(ROUTE) if _forwards(section)}
+    heard = [
+        (endpoint, listen_origin(entries))
+        for listener, entries in listeners
+        if listener.mode == HEP
+        for endpoint in listener.endpoints
+    ]
+    for route in routes:
+        if route.forward is None:
+            continue
+        origin = next((origin for endpoint, origin in heard if comes_back(route.forward, endpoint)), None)
+        if origin is not None:
+            text = f"{route.forward} is listened on in {origin}: all that is sent there would come back, without end"
+            ini.keep(ini.error(lines[route.name], f"[{ROUTE}:{route.name}] forward: {text}"))
+
+
+def _forwards(section: Section) -> bool:
+    return "forward" in section.values
 
 
 def _main_values(ini: IniFile, main: Section, overrides: Overrides) -> dict[str, Override]:

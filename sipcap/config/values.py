@@ -163,6 +163,22 @@ def host_and_ports(text: str) -> Endpoint:
     return found
 
 
+def metrics_endpoint(text: str) -> Endpoint:
+    """``[tcp:]HOST:PORT`` as an endpoint; raises ValueError."""
+    return parse_endpoint(f"tcp:{text.removeprefix('tcp:')}")
+
+
+def host_and_port(text: str) -> str:
+    """``HOST:PORT``, IPv6 in brackets, as it is written."""
+    try:
+        endpoint = metrics_endpoint(text)
+    except ValueError:
+        endpoint = None
+    if endpoint is None or endpoint.port != endpoint.last_port:
+        raise ValueError(f"must be HOST:PORT, IPv6 in brackets; not {text!r}")
+    return text
+
+
 def secret(text: str) -> str:
     """A secret, or ``@FILE`` for the first line of a file."""
     if not text.startswith("@"):
@@ -224,6 +240,7 @@ _ALLOWED: Final[Mapping[Read, str]] = {
     path: "a path",
     folder_or_off: "a folder, or off",
     column: f"a name of 1 to {_LONGEST_COLUMN} characters",
+    host_and_port: "HOST:PORT, IPv6 in brackets, * for any host",
     host_and_ports: "HOST[:PORT[-PORT]], IPv6 in brackets",
     secret: "a text, or @FILE for the first line of a file",
     header_names: "names with ; between",

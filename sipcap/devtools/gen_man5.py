@@ -33,9 +33,9 @@ tables. It is UTF-8 text of sections in brackets and of lines key = value. A com
 begins with # or ;. A value goes on in indented lines below it. No character of a value means more than itself: % needs
 no escape, and quotes are part of it.
 
-An unknown section or key, a value out of range, and a key that would have no effect are errors, which name file and
-line: sipcap config check tells them, and sipcap config show tells what holds and why. Options and variables of sipcap
-run win over the file. Passwords are never shown; a secret may stand in a file of its own, named @FILE.
+An unknown section or key, a value out of range, and a key or a route that would have no effect are errors, which name
+file and line: sipcap config check tells them, and sipcap config show tells what holds and why. Options and variables of
+sipcap run win over the file. Passwords are never shown; a secret may stand in a file of its own, named @FILE.
 
 SIGHUP makes a running service read it again; a file with an error changes nothing. The control sockets, metrics_listen
 and user are as they were at the start.
@@ -71,6 +71,13 @@ db_url = postgresql://sipcap@db.example.com/sip
 methods = REGISTER
 capture_mode = archive
 """
+
+_OF_A_MODE: Final[Mapping[str, Key]] = {
+    "db_url": MAIN_KEYS["db_url"]._replace(
+        default="", help="The database of this mode, written as that of [sipcap] is; it must be there."
+    )
+}
+"""What keys mean otherwise in a capture mode that has a name."""
 
 _FILES: Final = {
     "/etc/sipcap/modes.ini": "Where the systemd unit looks for it.",
@@ -110,7 +117,7 @@ def _section(kind: str) -> list[str]:
         lines += ['.SS "Columns with other names"', *_columns()]
         return [*lines, '.SS "The service"', *_entries(FURTHER_KEYS)]
     keys: dict[str, Mapping[str, Key]] = {
-        CAPTURE_MODE: {key: MAIN_KEYS[key] for key in SECTIONS[CAPTURE_MODE]},
+        CAPTURE_MODE: {key: _OF_A_MODE.get(key, MAIN_KEYS[key]) for key in SECTIONS[CAPTURE_MODE]},
         LISTEN: LISTEN_KEYS,
     }
     if kind == ROUTE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -21,7 +22,7 @@ from sipcap.doctor.service import Asked, ask, check_service, check_skew
 from sipcap.doctor.spooled import check_spool
 from sipcap.endpoint import parse_endpoint
 from sipcap.errors import CannotStart
-from sipcap.service.plan import Plan
+from sipcap.service.plan import SYSTEM_SPOOL, Plan
 
 CONFIG, SERVICE, LISTENERS, DATABASES, DRIVERS, FOLDERS, DISK, SPOOL, CLOCK = NAMES = (
     "config", "service", "listeners", "databases", "drivers", "folders", "disk", "spool", "clock",
@@ -73,7 +74,7 @@ def _checks(plan: Plan, asked: Asked, *, tshark: bool) -> Iterator[tuple[str, Ch
         yield DRIVERS, lambda: [check_module("prometheus_client", "prometheus-client")]
     yield FOLDERS, partial(_folders, plan)
     yield DISK, lambda: check_space(list(_needs(plan)))
-    yield SPOOL, partial(check_spool, plan, bool(asked.stats))
+    yield SPOOL, partial(check_spool, plan, asked)
     yield CLOCK, check_clock
     yield CLOCK, partial(check_skew, asked)
 
@@ -90,7 +91,8 @@ def _folders(plan: Plan) -> Iterator[Finding]:
     settings = plan.settings
     account = Account(settings.user)
     if (spool := plan.spool_path()) is not None:
-        yield check_folder("spool", spool, account)
+        is_made_by_root = str(spool) == SYSTEM_SPOOL and os.geteuid() == 0 and not spool.exists()
+        yield check_folder("spool", spool, Account() if is_made_by_root else account)
     if settings.dead_letter is not None:
         yield from check_file("dead letters", settings.dead_letter, account)
     for key in _CONTROL:

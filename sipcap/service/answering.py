@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from sipcap.config.settings import Settings
 from sipcap.errors import CannotStart
-from sipcap.service.control.places import place_to_serve
+from sipcap.service.control.places import SYSTEM_FOLDER, place_to_serve
 from sipcap.service.control.server import ControlOptions, ControlServer
 from sipcap.service.controller import Controller
 
@@ -20,12 +21,17 @@ def open_control(settings: Settings, controller: Controller) -> ControlServer:
     Raises:
         CannotStart: one that the settings name cannot be had.
     """
+    folder = Path(SYSTEM_FOLDER)
+    was_there = folder.is_dir()
     options = _options_of(settings)
     control = ControlServer(options, controller)
+    if not was_there and folder.is_dir():
+        control.made_folder = folder
     try:
         control.open()
     except CannotStart as error:
-        if settings.control_socket is not None or options.control_socket is None:
+        # With that socket made, something else is not to be had, which the settings name.
+        if settings.control_socket is not None or options.control_socket is None or control.places:
             raise
         _LOGGER.warning("%s; going on without a control socket", error)
         control = ControlServer(replace(options, control_socket=None), controller)

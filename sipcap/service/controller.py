@@ -40,5 +40,6 @@ class Controller(Protocol):
         ``spool_bytes`` and ``spool_records`` (None without a spool), ``spool_full``, ``database_up``}],
         ``activity`` (what ``Activity.as_dict`` gives, added up), ``latency`` {``batch_s`` (from the first record of
         a batch to its commit), ``database_s`` (the transaction alone): ``Histogram.as_dict``}, ``errors``
-        [{``ts_us``, ``text``}], the latest last.
+        [{``ts_us``, ``text``}], the latest last, ``spool`` {``path``, ``keys`` {how the names of its folders begin:
+        capture mode}}, None without one.
         """

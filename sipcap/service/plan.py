@@ -23,13 +23,17 @@ from sipcap.sinks.base import Sink
 from sipcap.sinks.budget import Budget
 from sipcap.sinks.identity import identity_of
 from sipcap.sinks.registry import open_sink
-from sipcap.spool import Spool, SpoolPlace
+from sipcap.spool import Spool, SpoolPlace, place_key
 from sipcap.wire.topoh import DEFAULT_KEY, DEFAULT_PREFIX, CallIdMask
 
 OFF: Final = "capture_on is 0: nothing is stored until it is switched on"
 """As in the module, a configuration that does not say otherwise starts switched off."""
 
+SYSTEM_SPOOL: Final = "/var/lib/sipcap"
+"""What systemd's StateDirectory=sipcap is, too."""
+
 _SERVICE: Final = "sipcap"
+_BEGAN_AS_ROOT: Final = os.geteuid() == 0  # when this was loaded: a reload asks when root's rights are long gone
 _POSTGRESQL: Final = ("postgresql", "postgresql_homer7")
 _DRIVERS: Final[Mapping[str, Sequence[str]]] = {
     "sqlite": ("sqlite", "homer7_tables"), "postgresql": _POSTGRESQL, "postgres": _POSTGRESQL,
@@ -133,6 +137,10 @@ class Plan:
         """Which database the spool means for a mode."""
         return f"{self.settings.schema} {identity_of(mode.db_url)}"
 
+    def spool_keys(self) -> dict[str, str]:
+        """How the folders of the spool begin that are for this plan, each with its capture mode."""
+        return {place_key(mode.name, self.destination(mode)): mode.name for mode in self.settings.modes.values()}
+
     def batches(self) -> BatchOptions:
         """When a batch is written and how often it is tried.
 
@@ -157,7 +165,7 @@ class Plan:
             return None
         if isinstance(self.settings.spool, Path):
             return self.settings.spool
-        return default_spool(os.environ)
+        return default_spool(os.environ, is_handed_over=_BEGAN_AS_ROOT and self.settings.user is not None)
 
     def extraction(self) -> ExtractOptions:
         """How messages become records; raises CannotStart if the hook cannot be loaded."""
@@ -201,9 +209,16 @@ class Plan:
         return bool(self.settings.event_callback) or any(each.tls_cert for each in self.settings.listeners)
 
 
-def default_spool(environment: Mapping[str, str]) -> Path:
-    """The usual place of the spool (design 1.7)."""
+def default_spool(environment: Mapping[str, str], *, is_handed_over: bool = False) -> Path:
+    """The usual place of the spool (design 1.7).
+
+    Args:
+        environment: variables.
+        is_handed_over: whether root starts, and another user goes on, who cannot reach the home of root.
+    """
     if state := environment.get("STATE_DIRECTORY", "").partition(":")[0]:
         return Path(state)
+    if is_handed_over and not environment.get("XDG_STATE_HOME"):
+        return Path(SYSTEM_SPOOL)
     home = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111  # may stay "~"
     return Path(home, _SERVICE)

@@ -99,7 +99,7 @@ class Supervisor:
         pool.commit()
         control = open_control(plan.settings, self)
         closing.callback(control.close)
-        become_user(plan, control.places)
+        closing.callback(become_user(plan, control.places, control.made_folder))
         scene = Scene(
             self._generations, self._listening, world, lambda: self._stop.requested, self._notifier.reloading,
             self._tell_ready,
@@ -245,7 +245,9 @@ class Supervisor:
     def stats(self) -> dict[str, Any]:
         """The whole state; see Controller."""
         told = self._generations.stats()
-        modes = self._reloads.plan.settings.modes
+        plan = self._reloads.plan
+        modes = plan.settings.modes
+        spool = plan.spool_path()
         return {
             "version": sipcap.__version__,
             "pid": os.getpid(),
@@ -253,5 +255,6 @@ class Supervisor:
             "enabled": self._switches.is_on(),
             "modes": {name: on for name, on in self._switches.modes.items() if name in modes},
             **told,
+            "spool": None if spool is None else {"path": str(spool.absolute()), "keys": plan.spool_keys()},
             "errors": self._errors.merged(told["errors"]),
         }

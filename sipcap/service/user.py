@@ -7,12 +7,13 @@ import grp
 import logging
 import os
 import pwd
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sipcap.errors import CannotStart
 from sipcap.service.control.places import SYSTEM_FOLDER
 from sipcap.service.plan import Plan
+from sipcap.service.sweeper import Sweeper
 from sipcap.sinks.registry import sqlite_path
 
 _LOGGER = logging.getLogger("sipcap")
@@ -68,7 +69,7 @@ class User:
             os.close(fd)
 
     def own(self, path: Path) -> None:
-        """Make the user the owner of a socket, FIFO or folder of the service; its group stays. Raises CannotStart.
+        """Make the user the owner of a socket or FIFO of the service; its group stays. Raises CannotStart.
 
         Then the user may remove it at the end, if the folder allows that, and its mode lets him use it.
         """
@@ -86,6 +87,14 @@ class User:
                 f"user {self.name} cannot make files in {path.absolute()}, as SQLite must beside its database"
             )
 
+    def check_spool(self, path: Path) -> None:
+        """Raise CannotStart if this user, who must have become it, cannot write the spool."""
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise CannotStart(
+                f"user {self.name} cannot write the spool {path.absolute()}; --spool (in a file: spool) or the variable"
+                " STATE_DIRECTORY names another folder"
+            )
+
     def become(self, groups: Sequence[int] | None = None) -> None:
         """Be this user from here on, for good."""
         if os.geteuid() != 0:
@@ -95,21 +104,27 @@ class User:
         os.setuid(self.number)
 
 
-def become_user(plan: Plan, places: Sequence[Path]) -> None:
+def become_user(plan: Plan, places: Sequence[Path], folder: Path | None) -> Callable[[], None]:
     """Drop the privileges, if the plan names a user; what is needed afterwards is made for the user before.
 
     Args:
         plan: what the service does.
         places: the files at which it can be asked.
+        folder: that of the system, if the service made it for them.
+
+    Returns:
+        What is to be called when all other processes of the service have ended.
 
     Raises:
         CannotStart: there is no such user, or it cannot have what it needs.
     """
     settings = plan.settings
     if settings.user is None:
-        return
+        return lambda: None
     user = User(settings.user)
-    if (spool := plan.spool_path()) is not None:
+    is_root = os.geteuid() == 0
+    spool = plan.spool_path()
+    if spool is not None:
         user.take_folder(spool)
     if settings.dead_letter is not None:
         user.take_file(settings.dead_letter)
@@ -122,9 +137,13 @@ def become_user(plan: Plan, places: Sequence[Path]) -> None:
         user.take_file(path)
     for place in places:
         user.own(place)
-        if place.parent == Path(SYSTEM_FOLDER):  # nobody else's: the socket can be removed at the end
-            user.own(place.parent)
+    # The folder of the system stays root's: whoever has it could put another socket there.
+    of_root = [place for place in places if place.parent == Path(SYSTEM_FOLDER)]
+    sweeper = Sweeper(of_root, folder) if is_root and (of_root or folder) else None
     user.become()
+    if spool is not None and is_root:
+        user.check_spool(spool)
     for path in databases:
         user.check_folder(path.parent)
     _LOGGER.info("running as user %s", user.name)
+    return sweeper.close if sweeper is not None else lambda: None

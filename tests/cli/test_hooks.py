@@ -34,6 +34,15 @@ def hook_file(folder: Path, body: str) -> str:
     return "hook.py:on"
 
 
+def test_readme_of_hooks_has_one_that_works(sipcap: RunSipcap, tmp_path: Path) -> None:
+    """With the import that it names: it is loaded, and asked."""
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (EXAMPLES / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "hook.py").write_text(code)
+    done = sipcap("replay", str(ROOT / "examples" / "call.pcap"), "--hook", "hook.py:on_request")
+    assert b"hook_error" not in done.stderr
+    assert (done.returncode, done.stdout.count(b"\n") > 5) == (0, True), done.stderr
+
+
 def test_example_that_drops_scanners(listen: Start) -> None:
     """Scanners are not stored, and counted; everybody else is."""
     process = listen("--hook", f"{EXAMPLES / 'drop_scanners.py'}:on_request")

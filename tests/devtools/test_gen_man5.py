@@ -61,3 +61,13 @@ def test_config_page_has_an_example_that_can_be_used(tmp_path: Path) -> None:
     settings = read_settings(path)
     assert [listener.name for listener in settings.listeners] == ["hep", "span"]
     assert [route.name for route in settings.routes] == ["registrations"]
+
+
+def test_config_page_has_no_default_for_the_database_of_a_capture_mode() -> None:
+    """A named mode needs one; only the default mode has it by itself."""
+    filled = {part.split("\n", 1)[0]: " ".join(part.split()) for part in PLAIN.split(".SH ")}
+    assert "Default: sqlite:///sipcap.db." in filled["[sipcap]"]
+    of_mode = filled["[capture_mode:NAME]"]
+    assert "sqlite:///sipcap.db" not in of_mode
+    assert "default capture mode" not in of_mode
+    assert "it must be there. " in of_mode

@@ -31,11 +31,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 FEW = ("--skip", "clock", "--skip", "disk")
 
 
-def shell(command: str, folder: Path) -> None:
+def shell(command: str, folder: Path, **variables: str) -> None:
     """Run a command that the doctor proposes; sudo is not needed by root."""
     done = subprocess.run(
-        command.replace("sudo ", ""), shell=True, cwd=folder, env=environment(), capture_output=True, timeout=30,
-        check=False,
+        command.replace("sudo ", ""), shell=True, cwd=folder, env=environment(variables), capture_output=True,
+        timeout=30, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -242,7 +242,7 @@ def test_doctor_finds_strange_and_stray_files_of_a_spool_and_mends_them(doctor: 
     assert len(found) == 3, found
     for each in sorted(found, key=lambda each: "sipcap store" in each["command"]):
         command = each["command"].replace("sipcap store", f"{' '.join(SIPCAP)} store")
-        shell(command.replace("$SIPCAP_DB_URL", f"sqlite:///{tmp_path}/mended.db"), tmp_path)
+        shell(command, tmp_path, SIPCAP_DB_URL=f"sqlite:///{tmp_path}/mended.db")
     assert not of(doctor(*args), "spool")
     assert run_tool("sqlite3", str(tmp_path / "mended.db"), "SELECT count(*) FROM sip_capture").strip() == "1"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +13,11 @@ from sipcap.config.kamailio.routes import FoundRoute, find_routes
 from sipcap.config.kamailio.script import ModuleParameter, Script, parse_script
 from sipcap.config.kamailio.tokens import tokens_of
 from sipcap.config.keys import COLUMN_KEYS, MODULE_KEYS
+from sipcap.config.route_sections import covers
 from sipcap.config.values import HIDDEN
 from sipcap.limits import HEP_PORT
 from sipcap.modes import BadMode, parse_mode
+from sipcap.routes import BadRoute, make_route
 
 _OTHER_PARAMETERS: Final = {
     ("topoh", "mask_key"): "topoh_key",
@@ -152,7 +154,7 @@ class _Translator:
     def _routes(self) -> Iterator[str]:
         found = find_routes(self._script)
         self._result.notes += found.notes
-        routes = _up_to_default(found.routes)
+        routes = self._reachable(_up_to_default(found.routes))
         for number, route in enumerate(routes, 1):
             yield from (
                 "",
@@ -162,6 +164,39 @@ class _Translator:
             )
         if routes and all(route.is_conditional or not route.stores for route in found.routes):
             self._note("routes", "what meets none of them was not stored there; here it goes to the default mode")
+
+    def _reachable(self, routes: Sequence[FoundRoute]) -> list[FoundRoute]:
+        """Those that the ones before them leave something to.
+
+        There, calls follow one another; here the first route that fits counts. So one that forwards says where its
+        messages are stored, too, if one place is known for all of them: that of the next route.
+        """
+        kept: list[FoundRoute] = []
+        for number, found in enumerate(routes):
+            route = found
+            follower = next((each for each in routes[number + 1 :] if each.stores), None)
+            if not route.stores and follower is not None and _covers(follower, route):
+                route = replace(route, values=route.values | _targets(follower))
+            first = next((each for each in kept if _covers(each, route)), None)
+            if first is None:
+                kept.append(route)
+            elif not _targets(route).items() <= _targets(first).items():
+                self._note(route.place, "left out: another route, of a call before this one, takes the same messages")
+        return kept
+
+
+def _targets(route: FoundRoute) -> dict[str, str]:
+    """Those of its values that say where messages go."""
+    return {key: text for key, text in route.values.items() if key in ("table", "capture_mode", "forward")}
+
+
+def _covers(one: FoundRoute, other: FoundRoute) -> bool:
+    """Whether one takes all that the other would."""
+    try:
+        first, second = (make_route("", each.values) for each in (one, other))
+    except BadRoute:  # told by whoever reads the file
+        return False
+    return covers(first, second)
 
 
 def _up_to_default(routes: list[FoundRoute]) -> list[FoundRoute]:

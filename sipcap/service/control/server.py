@@ -20,6 +20,7 @@ from sipcap.service.control.methods import Methods
 from sipcap.service.control.sessions import BinrpcSession, JsonSession
 from sipcap.service.control.sockets import bind_unix, make_fifo
 from sipcap.service.controller import Controller
+from sipcap.spool_files import remove_if_empty
 
 if TYPE_CHECKING:
     from sipcap.service.metrics_server import MetricsServer
@@ -66,6 +67,8 @@ class ControlServer:
         self._metrics: MetricsServer | None = None
         self.places: list[Path] = []
         """The sockets and FIFOs that ``open`` has made; whoever drops privileges gives them to the new user."""
+        self.made_folder: Path | None = None
+        """What was made for them; ``close`` removes it if it is empty, and this process may."""
         self._is_open = False
         self._is_closed = False
 
@@ -129,6 +132,9 @@ class ControlServer:
         self._loop.close()
         if self._metrics is not None:
             self._metrics.close()
+
+        if self.made_folder is not None:
+            remove_if_empty(self.made_folder)
 
     def close_in_child(self) -> None:
         """Let go of everything in a forked child; happens by itself."""

@@ -171,6 +171,10 @@ def test_script_of_the_package_becomes_its_routes() -> None:
          [{"methods": "INVITE", "table": "a"}]),
         ('sip_capture(); sip_capture_forward("sip:10.9.9.9:9060;transport=tcp");', []),
         ('sip_capture_forward("sip:10.9.9.9"); sip_capture();', [{"forward": "udp:10.9.9.9:5060"}]),
+        ('sip_capture_forward("sip:10.9.9.9"); sip_capture("a");', [{"forward": "udp:10.9.9.9:5060", "table": "a"}]),
+        ('if ($rm == "BYE") { sip_capture_forward("sip:10.9.9.9"); } sip_capture("a", "m");',
+         [{"methods": "BYE", "forward": "udp:10.9.9.9:5060", "table": "a", "capture_mode": "m"},
+          {"table": "a", "capture_mode": "m"}]),
         ('if ($rm == "INVITE") { return; } sip_capture("a");', [{"table": "a"}]),
         ('while ($var(i) < 3) { sip_capture("a"); }', [{"table": "a"}]),
         ('route(R); sip_capture("b");', [{"methods": "INVITE", "table": "r"}, {"table": "b"}]),
@@ -192,6 +196,10 @@ def test_calls_become_routes_in_their_order(tmp_path: Path, script: str, expecte
         ('if ($rm == "INVITE") { drop; } sip_capture("b");', "what meets this condition is not stored there"),
         ('if ($rm == "INVITE") sip_capture("a");', "what meets none of them was not stored there"),
         ('sip_capture_forward("sip:$si");', "no address of udp or tcp that is known beforehand"),
+        (
+            'sip_capture_forward("sip:10.9.9.9"); sip_capture_forward("sip:10.9.9.8"); sip_capture("a");',
+            "left out: another route, of a call before this one, takes the same messages",
+        ),
         ('report_capture("x", "y");', "report_capture: what is no SIP is stored by itself"),
     ],
 )
