@@ -109,7 +109,7 @@ def command(**options: Any) -> int:
     is sent to an address of this machine, on IPv4 and IPv6. Both need the capability CAP_NET_RAW. Messages have the
     time at which the kernel saw their packet.
 
-    It runs until it is stopped, and says on stderr at the end what it did with every message.
+    It runs until it is stopped, and says on stderr at the end, and on SIGUSR1, what it did with every message.
     """
     stop = Stop()
     stop.install()
