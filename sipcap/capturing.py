@@ -100,7 +100,10 @@ def capture_here(job: CaptureJob, stop: Stop) -> Counters:
     outlet.start()
     counters = job.source.stats
     try:
-        _capture_into(outlet, job, lambda: stop.requested or time.monotonic() >= deadline_s)
+        _capture_into(
+            outlet, job, lambda: stop.requested or time.monotonic() >= deadline_s,
+            on_tick=lambda: stop.answer(lambda: counters),
+        )  # fmt: skip
     finally:
         log_summary(counters)
     if outlet.failure is not None:
@@ -252,6 +255,7 @@ def capture_in_workers(job: CaptureJob, stop: Stop) -> Counters:
     deadline_s = job.deadline_s()
     workers = start_workers(job, stop)
     while workers.reap() and not workers.ended and not stop.requested and time.monotonic() < deadline_s:
+        stop.answer(workers.counters)
         time.sleep(0.02)
     workers.stop()
     workers.join(job.drain_timeout_s + _GRACE_S)

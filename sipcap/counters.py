@@ -48,6 +48,20 @@ class Counters:
         self.filtered: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
+        self.last_senders: dict[str, str] = {}
+        """For a reason of ``rejected``: the address of who sent the last such message, if it is known; for the log."""
+
+    def reject(self, reason: str, sender: str = "") -> None:
+        """Count one message as rejected; ``sender`` is the address that it came from, "" if that is not known."""
+        self.rejected[reason] += 1
+        self.note_sender(reason, sender)
+
+    def note_sender(self, reason: str, sender: str) -> None:
+        """Remember who sent the last message that was rejected for a reason; "" if that is not known."""
+        if sender:
+            self.last_senders[reason] = sender.removeprefix("::ffff:")  # IPv4 on a socket that hears both
+        else:
+            self.last_senders.pop(reason, None)
 
     def as_dict(self) -> dict[str, Any]:
         """The counters as the JSON object of design 1.9."""

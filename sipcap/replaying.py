@@ -20,7 +20,10 @@ OnTick = Callable[[], None]
 
 
 class ReplayStop:
-    """When a stopped replay ends: a file at once, a pipe at its end or when ``drain_s`` is over (design 1.1)."""
+    """When a stopped replay ends: a file at once, a pipe at its end or when ``drain_s`` is over (design 1.1).
+
+    It is asked often, so it also gives the counters to who asks for them.
+    """
 
     def __init__(self, stop: Stop, source: ReplaySource, drain_s: float) -> None:
         self._stop = stop
@@ -30,6 +33,7 @@ class ReplayStop:
 
     def __call__(self) -> bool:
         """Whether to take in nothing more."""
+        self._stop.answer(lambda: self._source.stats)
         if not self._stop.requested:
             return False
         now_s = time.monotonic()

@@ -37,4 +37,9 @@ class LossWatch:
         if news:
             self._next_say_s = now_s + _SAY_S
             self._seen = losses
-            _LOGGER.warning("%s", ", ".join(f"{what}: {count}" for what, count in sorted(news.items())))
+            parts = (f"{what}: {count}{self._sender(what)}" for what, count in sorted(news.items()))
+            _LOGGER.warning("%s", ", ".join(parts))
+
+    def _sender(self, what: str) -> str:
+        sender = self._counters.last_senders.get(what.removeprefix("rejected "))
+        return f" (last from {sender})" if sender else ""

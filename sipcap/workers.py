@@ -79,7 +79,7 @@ class Workers:
     def _be_worker(self, index: int) -> None:
         code = 70
         try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_IGN)
             os.close(self._lifeline_write)
             code = self._body(index, self._pages[index], self._told_to_stop)

@@ -33,3 +33,21 @@ def test_watch_says_new_losses_once_and_at_a_bounded_rate(
         ["rejected auth_key: 2"],
         [],
     ]
+
+
+def test_watch_says_who_sent_the_last_of_each_reason(
+    monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """Where it is known; what it takes to set --allow right."""
+    now_s = 100.0
+    monkeypatch.setattr("sipcap.watch.time.monotonic", lambda: now_s)
+    counters = Counters()
+    look = LossWatch(counters)
+    for sender in ("192.0.2.9", "::ffff:192.0.2.7"):
+        counters.reject("auth_key", sender)
+    counters.reject("short", "192.0.2.8")
+    counters.reject("short")
+    counters.kernel_dropped = 7
+    now_s = 102.0
+    look()
+    assert log.messages == ["dropped by the kernel: 7, rejected auth_key: 2 (last from 192.0.2.7), rejected short: 2"]

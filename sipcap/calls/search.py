@@ -83,10 +83,13 @@ class Search:
         patterns: of the tables.
         query: what is looked for.
         limit: end after so many; None = all.
+        others: further databases, opened, with the patterns of their tables.
     """
 
-    def __init__(self, tables: Tables, patterns: Sequence[Pattern], query: Query, limit: int | None = None) -> None:
-        self._database = tables
+    def __init__(
+        self, tables: Tables, patterns: Sequence[Pattern], query: Query, limit: int | None = None,
+        others: Sequence[tuple[Tables, Sequence[Pattern]]] = (),
+    ) -> None:  # fmt: skip
         self._query = query
         self._left = limit
         self.found = 0
@@ -95,18 +98,9 @@ class Search:
         """More match than the limit let through."""
         self.vanished = 0
         """Rows that were dropped between being found and being read."""
-        self.tables = self._choose(patterns)
+        self._chosen = _choose([(tables, patterns), *others])
+        self.tables = [name for _, name in self._chosen]
         """Names of the tables that are read."""
-
-    def _choose(self, patterns: Sequence[Pattern]) -> list[str]:
-        names = self._database.names()
-        chosen = dict.fromkeys(name for pattern in patterns for name in sorted(names) if pattern.matches(name))
-        for pattern in patterns:
-            if not any(pattern.matches(name) for name in chosen):
-                _LOGGER.warning(
-                    "%s: no table is called %s%s", self._database.place, pattern.text, nearest_tables(pattern, names)
-                )
-        return list(chosen)
 
     def batches(self, stopping: Callable[[], bool] = lambda: False) -> Iterator[list[Found]]:
         """All records in the order of time, those of one time in the order in which a table got them.
@@ -114,7 +108,7 @@ class Search:
         Args:
             stopping: asked between batches; true ends it.
         """
-        streams = [stream for name in self.tables for stream in self._open(name)]
+        streams = [stream for database, name in self._chosen for stream in self._open(database, name)]
         heap: list[tuple[int, int]] = []
         for index, stream in enumerate(streams):
             self._push(heap, index, stream)
@@ -146,9 +140,9 @@ class Search:
         except Gone:
             _LOGGER.warning("%s was dropped while it was read", stream.name)
 
-    def _open(self, name: str) -> list[_Stream]:
+    def _open(self, database: Tables, name: str) -> list[_Stream]:
         try:
-            source = self._database.source(name, self._query)
+            source = database.source(name, self._query)
             return [] if source is None else [_Stream(source, blocks) for blocks in source.streams()]
         except Gone:
             return []
@@ -173,6 +167,23 @@ class Search:
         self.found += len(batch)
         if batch:
             yield batch
+
+
+def _choose(places: Sequence[tuple[Tables, Sequence[Pattern]]]) -> list[tuple[Tables, str]]:
+    """The tables that are meant, of each database in its order; a pattern is missed if no database has it."""
+    known = [(database, patterns, sorted(database.names())) for database, patterns in places]
+    chosen = []
+    seen: set[str] = set()
+    for database, patterns, names in known:
+        found = dict.fromkeys(name for pattern in patterns for name in names if pattern.matches(name))
+        chosen += [(database, name) for name in found]
+        seen.update(pattern.text for pattern in patterns if any(map(pattern.matches, names)))
+    for database, patterns, names in known:
+        for pattern in patterns:
+            if pattern.text not in seen:
+                nearest = nearest_tables(pattern, names)
+                _LOGGER.warning("%s: no table is called %s%s", database.place, pattern.text, nearest)
+    return chosen
 
 
 def encode_found(batch: Sequence[Found], encode: Callable[[list[Record]], bytes]) -> bytes:

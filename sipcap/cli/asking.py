@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -29,9 +30,12 @@ def client_of(socket_path: str | None, timeout_s: float = TIMEOUT_S) -> ControlC
     return ControlClient(socket_path or place_to_ask(), timeout_s)
 
 
-def wait_or_stop(stop: Stop, seconds: float) -> bool:
-    """Let time pass, or less if a stop is wanted; whether it is."""
+def wait_or_stop(stop: Stop, seconds: float, ends: Callable[[], bool] = lambda: False) -> bool:
+    """Let time pass, or less if a stop is wanted, by a signal or because it *ends*; whether it is."""
     until_s = time.monotonic() + seconds
     while not stop.requested and (left_s := until_s - time.monotonic()) > 0:
-        time.sleep(min(left_s, _LOOK_S))
+        if ends():
+            stop.request()
+        else:
+            time.sleep(min(left_s, _LOOK_S))
     return stop.requested

@@ -30,6 +30,7 @@ from sipcap.cli.options import (
 from sipcap.cli.packets import check_mode_options, ipip_options_of, mirror_options_of, packet_options
 from sipcap.endpoint import Endpoint
 from sipcap.errors import BadFilterError
+from sipcap.heap import give_large_blocks_back
 from sipcap.limits import HEP_PORT, RCVBUF_BYTES
 from sipcap.sources.addresses import Network
 from sipcap.sources.base import LiveSource
@@ -113,8 +114,9 @@ def command(**options: Any) -> int:
     is sent to an address of this machine, on IPv4 and IPv6. Both need the capability CAP_NET_RAW. Messages have the
     time at which the kernel saw their packet.
 
-    It runs until it is stopped, and says on stderr at the end what it did with every message.
+    It runs until it is stopped, and says on stderr at the end, and on SIGUSR1, what it did with every message.
     """
+    give_large_blocks_back()
     stop = Stop()
     stop.install()
     source = source_of(options)

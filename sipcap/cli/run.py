@@ -19,6 +19,7 @@ from sipcap.cli.store import sink_options
 from sipcap.config.keys import HEP, IPIP, MIRROR
 from sipcap.config.reading import read_settings
 from sipcap.config.settings import Override
+from sipcap.heap import give_large_blocks_back
 from sipcap.limits import HEP_PORT
 from sipcap.routing import split_patterns
 from sipcap.schemas import HOMER7
@@ -128,6 +129,7 @@ def command(**options: Any) -> int:
     the database takes none: --spool, by default $STATE_DIRECTORY or $XDG_STATE_HOME/sipcap; off for none. With
     --user, the default under the home of root would be of no use: it is /var/lib/sipcap then.
     """
+    give_large_blocks_back()
     stop = Stop()
     stop.install()
     context = click.get_current_context()

@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -18,6 +20,8 @@ from sipcap.cli.destination import Destination, database_of, mode_options
 from sipcap.cli.options import common_options, encoder_for, format_option
 from sipcap.cli.selection import TIME, db_url_option, patterns_of, usual_tables
 from sipcap.errors import CannotStart
+from sipcap.modes import CaptureMode
+from sipcap.patterns import Pattern
 from sipcap.schemas import DEFAULT_TABLE
 from sipcap.stopping import Stop
 
@@ -62,23 +66,22 @@ def command(**options: Any) -> int:
     """Find messages in a database and write them as NDJSON, in the order of time.
 
     All tables that a pattern can name are looked in, and the result is one stream. A record comes out as it
-    went in. Without a condition all messages come. With --config, columns that the file renames are understood.
+    went in. Without a condition all messages come. With --config, columns that the file renames are understood, and
+    all its capture modes are looked in, unless --capture-mode or --db-url names one.
 
-    The exit code is 1 if nothing was found.
+    The exit code is 1 if nothing was found, or if one of several databases could not be read.
     """
     stop = Stop()
     stop.install()
-    database = database_of(options)
-    patterns = patterns_of(options["tables"] or usual_tables(database))
+    modes = _modes(options)
+    places = [(mode, patterns_of(options["tables"] or usual_tables(mode))) for mode in modes]
     encode = encoder_for(options["output_format"])
     query = query_of(options)
-    tables = _open(database)
-    try:
-        search = Search(tables, patterns, query, options["limit"])
+    with ExitStack() as closing:
+        opened, is_whole = _open_all(places, closing)
+        search = Search(*opened[0], query, options["limit"], opened[1:])
         for batch in search.batches(lambda: stop.requested):
             _write(encode_found(batch, encode))
-    finally:
-        tables.close()
     if search.vanished:
         _LOGGER.warning("%d message(s) were dropped while they were read", search.vanished)
     if search.is_cut:
@@ -86,9 +89,54 @@ def command(**options: Any) -> int:
     if stop.requested:
         return 128 + stop.signal_number
     if not search.found:
-        _LOGGER.info("nothing found in %d table(s)", len(search.tables))
+        of = f" of capture modes {', '.join(mode.mode.name for mode in modes)} (--capture-mode)" if modes[1:] else ""
+        _LOGGER.info("nothing found in %d table(s)%s", len(search.tables), of)
         return 1
-    return 0
+    return 0 if is_whole else 1
+
+
+def _modes(options: dict[str, Any]) -> list[Destination]:
+    """The capture modes that are meant: the one that is named, or all of the file."""
+    database = database_of(options)
+    if database.others is None:
+        return [database]
+    return [database_of({**options, "capture_mode": name}) for name in database.others]
+
+
+def _open_all(
+    places: Sequence[tuple[Destination, Sequence[Pattern]]], closing: ExitStack
+) -> tuple[list[tuple[Tables, Sequence[Pattern]]], bool]:
+    """Open each database once; one that cannot be read keeps no other from it, and is said.
+
+    Returns:
+        The databases with the patterns of their tables, and whether they are all.
+
+    Raises:
+        CannotStart: none can be read.
+    """
+    patterns: dict[str, list[Pattern]] = {}
+    databases: dict[str, Destination] = {}
+    for place, wanted in places:
+        databases.setdefault(place.mode.db_url, place)
+        known = patterns.setdefault(place.mode.db_url, [])
+        known += [each for each in wanted if each.text not in {other.text for other in known}]
+    opened: list[tuple[Tables, Sequence[Pattern]]] = []
+    failures: list[CannotStart] = []
+    for url, place in databases.items():
+        try:
+            tables = _open(place)
+        except CannotStart as error:
+            if place.mode == CaptureMode() and databases.keys() != {url}:
+                continue  # the default database beside modes that are defined: perhaps nobody has ever made it
+            failures.append(error)
+        else:
+            closing.callback(tables.close)
+            opened.append((tables, patterns[url]))
+    if not opened:
+        raise failures[0]
+    for failure in failures:
+        _LOGGER.warning("not searched: %s", failure)
+    return opened, not failures
 
 
 def _open(database: Destination) -> Tables:

@@ -22,6 +22,7 @@ from sipcap.cli.options import common_options, drain_option, options_bundle
 from sipcap.counters import Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import InputError, Unwritten
+from sipcap.heap import give_large_blocks_back
 from sipcap.lanes import Lane
 from sipcap.limits import ASYNC_BATCHES, SPOOL_BYTES
 from sipcap.quantities import size_bytes
@@ -83,7 +84,6 @@ batch_options = options_bundle(
 sink_options = options_bundle(destination_options, batch_options)
 """Where and how records are stored."""
 
-
 insert_options = options_bundle(
     click.option(
         "--insert-mode", type=click.Choice(INSERT_MODES), default=INSERT_MODES[0], show_default=True,
@@ -101,7 +101,6 @@ insert_options = options_bundle(
     ),
 )  # fmt: skip
 """How a batch is inserted, and how often it is tried."""
-
 
 _EPILOG = """\b
 EXAMPLES
@@ -170,13 +169,14 @@ def store_inputs(
         names: of the inputs, ``-`` is stdin.
         convert: what is made of each record; see Store.
     """
+    give_large_blocks_back()
     stop = Stop()
     stop.install()
     counters = Counters()
     dead_letters = DeadLetterFile(options["dead_letter"]) if options["dead_letter"] else None
     if dead_letters is not None:
         _check_inputs(names, dead_letters)
-    drain = _Drain(stop, options["drain_timeout"])
+    drain = _Drain(stop, options["drain_timeout"], counters)
     spool = spool_of(options)
     waiting = _waiting_places(destination, spool)
     with contextlib.ExitStack() as sinks:
@@ -236,10 +236,11 @@ def _store_files(store: Store, names: Sequence[str], drain: _Drain, counters: Co
 
 
 class _Drain:
-    """Says when a stopped command gives up: one bound over all its inputs."""
+    """Says when a stopped command gives up: one bound over all its inputs; asked often, it gives the counters, too."""
 
-    def __init__(self, stop: Stop, timeout_s: float) -> None:
+    def __init__(self, stop: Stop, timeout_s: float, counters: Counters) -> None:
         self._stop = stop
+        self._counters = counters
         self._timeout_s = timeout_s
         self._stopped_s = float("inf")
         self.is_reading_pipe = False
@@ -249,6 +250,7 @@ class _Drain:
         return self._stop.requested
 
     def is_over(self) -> bool:
+        self._stop.answer(lambda: self._counters)
         if self._stop.requested:
             self._stopped_s = min(self._stopped_s, time.monotonic())
         return time.monotonic() >= self._stopped_s + self._timeout_s

@@ -15,6 +15,7 @@ from sipcap.cli.top_parts import (
     LOSSES,
     addresses_of,
     counts,
+    database_of,
     errors_of,
     header,
     height_of,
@@ -30,11 +31,11 @@ _STATUSES: Final = 13
 _ALWAYS: Final = ("received", "stored", "reported", "pending", "spooled", *LOSSES)
 
 
-def narrow_page(change: Change, place: str, console: Console, trouble: str) -> RenderableType:
+def narrow_page(change: Change, place: str, console: Console, trouble: str, height: int) -> RenderableType:
     """A page; see ``page_of``. The lists of who sends most take the room that the rest leaves."""
     state = change.after
     head = header(state, place, trouble)
-    rows = that_fit(change.counters(), max(console.height // 2 - 2, 4))
+    rows = that_fit(change.counters(), max(height // 2 - 2, 4))
     state_grid = Table.grid(expand=True, padding=(0, 2))
     state_grid.add_column(max_width=_COUNTERS, ratio=1)
     state_grid.add_column(ratio=1)
@@ -42,7 +43,7 @@ def narrow_page(change: Change, place: str, console: Console, trouble: str) -> R
         counts("counter", rows, of_rate=short_rate_of, titles=("messages", "/s")),
         Group(_stores(change), *_listeners(state["listeners"])),
     )
-    room = console.height - height_of(console, Group(head, state_grid)) - 3  # and three titles
+    room = height - height_of(console, Group(head, state_grid)) - 3  # and three titles
     third = max(room // 3, 1)
     errors = state["errors"][-third:]
     agents = change.top("user_agents", third)
@@ -74,8 +75,8 @@ def _stores(change: Change) -> Table:
     table.add_column("database", no_wrap=True)
     for store in change.after["stores"]:
         is_on = change.after["modes"].get(store["mode"], True)
-        word, style = ("away", "bold red") if not store["database_up"] else ("up", "") if is_on else ("off", "yellow")
-        table.add_row(whole_text(store["mode"]), f"{store['queue']}", _spooled(store), safe_text(word, style))
+        database = database_of(store) if is_on or not store["database_up"] else safe_text("off", "yellow")
+        table.add_row(whole_text(store["mode"]), f"{store['queue']}", _spooled(store), database)
     times = f"batch: {change.latency('batch_s')}\ndatabase: {change.latency('database_s')}"
     table.caption = Text(times)
     table.caption_justify = "left"

@@ -48,6 +48,13 @@ def header(state: Mapping[str, Any], place: str, trouble: str) -> RenderableType
     return Group(first, safe_text(trouble, "bold red")) if trouble else first
 
 
+def database_of(store: Mapping[str, Any]) -> Text:
+    """Whether a capture mode's database takes records, as far as that is known."""
+    if store["database_up"]:
+        return safe_text("up")
+    return safe_text("away", "bold red") if store.get("database_tried", True) else safe_text("-")
+
+
 def rate_of(rate: float | None) -> str:
     """A rate in full."""
     return "-" if rate is None else f"{rate:.1f}/s"

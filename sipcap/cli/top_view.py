@@ -17,6 +17,7 @@ from sipcap.cli.top_parts import (
     LOSSES,
     addresses_of,
     counts,
+    database_of,
     errors_of,
     header,
     height_of,
@@ -49,7 +50,7 @@ def line_of(change: Change) -> str:
     return "  ".join(map(escape_controls, parts))
 
 
-def page_of(change: Change, place: str, console: Console, trouble: str = "") -> RenderableType:
+def page_of(change: Change, place: str, console: Console, trouble: str = "", footer: str = "") -> RenderableType:
     """A page.
 
     Args:
@@ -57,18 +58,24 @@ def page_of(change: Change, place: str, console: Console, trouble: str = "") -> 
         place: where the service was asked.
         console: whose size it fits into.
         trouble: why there is nothing newer; empty if there is.
+        footer: the last line; empty = there is none.
     """
-    if console.width < _WIDE or console.height < _HIGH:
-        return narrow_page(change, place, console, trouble)
+    height = console.height - bool(footer)
+    is_narrow = console.width < _WIDE or console.height < _HIGH
+    page = (narrow_page if is_narrow else _wide_page)(change, place, console, trouble, height)
+    return Group(page, safe_text(footer, "dim")) if footer else page
+
+
+def _wide_page(change: Change, place: str, console: Console, trouble: str, height: int) -> RenderableType:
     errors = errors_of(change.after["errors"][-_ERRORS:])
     grid = Table.grid(expand=True, padding=(0, 2))
     for _ in range(2):
         grid.add_column(ratio=1)
-    rows = that_fit(change.counters(), console.height // 2)
+    rows = that_fit(change.counters(), height // 2)
     grid.add_row(counts("counter", rows), Group(_stores(change), Text(), _listeners(change.after)))
     grid.add_row()
     head = header(change.after, place, trouble)
-    room = console.height - height_of(console, Group(head, grid, errors)) - 4
+    room = height - height_of(console, Group(head, grid, errors)) - 4
     for left, right in (("methods", "statuses"), ("sources", "user_agents")):
         grid.add_row(*(counts(KINDS[kind], change.top(kind, max(room // 2, 3))) for kind in (left, right)))
         grid.add_row()
@@ -81,14 +88,13 @@ def _stores(change: Change) -> Table:
         table.add_column(title, no_wrap=True)
     for store in change.after["stores"]:
         spool = "-" if store["spool_bytes"] is None else f"{store['spool_records']} ({size_of(store['spool_bytes'])})"
-        database = safe_text("up") if store["database_up"] else safe_text("away", "bold red")
         is_on = change.after["modes"].get(store["mode"], True)
         table.add_row(
             safe_text(store["mode"]),
             safe_text(word_of(is_on)),
             safe_text(f"{store['queue']}"),
             safe_text(spool),
-            database,
+            database_of(store),
         )
     times = f"batch: {change.latency('batch_s')}, database: {change.latency('database_s')}"
     table.caption = safe_text(times)

@@ -249,6 +249,7 @@ def store_body(
             connect = partial(plan.connect, mode, budget)
             can_wait = places[mode.name] is not None
             opened = open_or_defer(connect, can_wait=can_wait) if at_once else DeferredSink(connect)
+            state.is_up = not isinstance(opened, DeferredSink) if at_once else None
             sink = WatchedSink(opened, state, batch, database)
             own_letters = letters.of_mode(mode.name) if letters is not None else None
             state.batcher = TimedBatcher(

@@ -37,7 +37,8 @@ class Controller(Protocol):
         ``restarts``, ``counters``}]}], ``sorting`` {``pid``, ``restarts``} (the process that gives each record to its
         database; None with one database alone), ``stores`` [{``mode``, ``pid``, ``counters``, ``requests`` and
         ``replies`` (what of ``stored`` they are: the module's statistics), ``queue`` (records waiting),
-        ``spool_bytes`` and ``spool_records`` (None without a spool), ``spool_full``, ``database_up``}],
+        ``spool_bytes`` and ``spool_records`` (None without a spool), ``spool_full``, ``database_up``,
+        ``database_tried`` (false: it is not known yet)}],
         ``activity`` (what ``Activity.as_dict`` gives, added up), ``latency`` {``batch_s`` (from the first record of
         a batch to its commit), ``database_s`` (the transaction alone): ``Histogram.as_dict``}, ``errors``
         [{``ts_us``, ``text``}], the latest last, ``spool`` {``path``, ``keys`` {how the names of its folders begin:

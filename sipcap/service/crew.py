@@ -239,4 +239,5 @@ def _state_of_mode(name: str, slot: Slot, tally: Tally) -> dict[str, Any]:
         "spool_records": now.get("spool_records"),
         "spool_full": now.get("spool_full", False),
         "database_up": now.get("database_up", False),
+        "database_tried": now.get("database_tried", False),
     }

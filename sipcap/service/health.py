@@ -26,6 +26,8 @@ def ailments(stats: dict[str, Any]) -> list[str]:
             continue
         if not store["pid"]:
             found.append(f"capture mode {store['mode']}: its storing process is not running")
+        elif not store["database_tried"]:
+            continue  # nothing has been for it yet
         elif store["spool_bytes"] is None:
             found.append(f"capture mode {store['mode']}: the database is away, and there is no spool")
         elif store["spool_full"]:

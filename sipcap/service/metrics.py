@@ -131,7 +131,9 @@ def _of_stores(stores: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
     yield _gauge("queue_records", "Records that wait for the database.", label, values("queue"))
     yield _gauge("spool_bytes", "Size of the spool.", label, values("spool_bytes"))
     yield _gauge("spool_records", "Records in the spool.", label, values("spool_records"))
-    yield _gauge("database_up", "Whether the database takes records.", label, values("database_up"))
+    yield _gauge(
+        "database_up", "1 if the database takes records; 0 also before the first success.", label, values("database_up")
+    )
     stored = {mode: store["counters"]["stored"] for mode, store in by_mode.items()}
     yield _counter("mode_stored", "SIP messages stored by a capture mode.", label, stored)
     yield _counter("captured_requests", "SIP requests stored by a capture mode.", label, values("requests"))

@@ -32,8 +32,9 @@ class ModeState:
 
     def __init__(self, place: SpoolPlace | None, spool_max: int) -> None:
         self.counters = Counters()
-        self.is_up = True
-        """Whether the database took, or refused for itself, the last batch that it was given."""
+        self.is_up: bool | None = None
+        """Whether the database took, or refused for itself, the last batch that it was given, or was connected to
+        before; None = nobody has tried."""
         self.requests = 0
         self.replies = 0
         self.begun_s: deque[float] = deque(maxlen=_BEGUN)
@@ -51,7 +52,8 @@ class ModeState:
             "requests": self.requests,
             "replies": self.replies,
             "queue": self.batcher.pending if self.batcher is not None else 0,
-            "database_up": self.is_up,
+            "database_up": self.is_up is True,
+            "database_tried": self.is_up is not None,
             **self._spool(),
         }
 

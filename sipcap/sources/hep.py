@@ -30,6 +30,7 @@ from sipcap.sources.addresses import Network, PeerFilter, bind_all
 from sipcap.sources.hep_gate import HepGate
 from sipcap.sources.hep_stream import Room, StreamPort
 from sipcap.sources.hep_udp import UdpPort
+from sipcap.sources.senders import Senders
 from sipcap.wire.message import Message
 
 _LOGGER = logging.getLogger("sipcap")
@@ -155,9 +156,10 @@ class HepSource:
 
     def __iter__(self) -> Iterator[list[Message]]:
         """Yield batches until ``stop``; see Source."""
-        gate = HepGate(self.stats, self._options.auth_key)
+        senders = Senders(self.stats)
+        gate = HepGate(self.stats, self._options.auth_key, senders)
         with selectors.DefaultSelector() as selector:
-            self._register(selector)
+            self._register(selector, senders)
             housekeeping_s = 0.0
             while not self._stopping:
                 for messages in self._turn(selector, gate):
@@ -172,17 +174,19 @@ class HepSource:
             for frames in self._drain():
                 yield gate.decode(frames)
 
-    def _register(self, selector: selectors.BaseSelector) -> None:
+    def _register(self, selector: selectors.BaseSelector, senders: Senders) -> None:
         options = self._options
         peers = PeerFilter(options.allow) if options.allow else None
         room = Room(options.max_connections)
         for place, (bound, protocol, tls) in enumerate(self._bound):
             if protocol == "udp":
-                port = UdpPort(bound, self.stats, peers, self._drops_seen[place : place + 1])
+                port = UdpPort(bound, self.stats, peers, self._drops_seen[place : place + 1], senders)
                 self._udp.append(port)
                 selector.register(bound, selectors.EVENT_READ, port.receive)
             else:
-                stream = StreamPort(bound, self.stats, peers, tls, selector, room=room, idle_s=options.idle_s)
+                stream = StreamPort(
+                    bound, self.stats, peers, tls, selector, senders=senders, room=room, idle_s=options.idle_s
+                )
                 self._streams.append(stream)
 
     def _turn(self, selector: selectors.BaseSelector, gate: HepGate) -> Iterator[list[Message]]:

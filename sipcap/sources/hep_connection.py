@@ -72,7 +72,7 @@ class Connection:
                 frame = framer.next_frame()
             except DecodeError as error:
                 self._stats.received += 1
-                self._stats.rejected[error.reason] += 1
+                self._stats.reject(error.reason, self.peer)
                 continue
             if frame is None:
                 break
@@ -93,7 +93,7 @@ class Connection:
         """Close it; a frame that is not whole counts as cut."""
         if self._framer.pending:
             self._stats.received += 1
-            self._stats.rejected["stream_cut"] += 1
+            self._stats.reject("stream_cut", self.peer)
         if isinstance(self.socket, ssl.SSLSocket) and not self.shaking_hands and self.failure is None:
             with contextlib.suppress(OSError, ValueError):
                 self.socket.unwrap()  # says goodbye; does not wait for an answer

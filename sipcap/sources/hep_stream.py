@@ -17,6 +17,7 @@ from sipcap.counters import Counters
 from sipcap.limits import MAX_STREAM_CONNECTIONS, SOCKET_BATCH, STREAM_IDLE_S
 from sipcap.sources.addresses import PeerFilter
 from sipcap.sources.hep_connection import Connection
+from sipcap.sources.senders import Senders
 from sipcap.throttle import Throttle
 
 _KEEPALIVE: Final = (
@@ -43,6 +44,7 @@ class StreamPort:
         peers: whom to accept; None = everybody.
         tls: the context for TLS; None = plain TCP.
         selector: where connections are registered; the data is what to call for the frames.
+        senders: is told whose the frames are; None = nobody wants to know.
         room: shared by all ports of the process.
         idle_s: how long a frame or a handshake may take.
     """
@@ -55,6 +57,7 @@ class StreamPort:
         tls: ssl.SSLContext | None,
         selector: selectors.BaseSelector,
         *,
+        senders: Senders | None = None,
         room: Room | None = None,
         idle_s: float = STREAM_IDLE_S,
     ) -> None:
@@ -63,6 +66,7 @@ class StreamPort:
         self._peers = peers
         self._tls = tls
         self._selector = selector
+        self._senders = senders
         self._room = room or Room()
         self._most = self._room.left
         self._idle_s = idle_s
@@ -113,7 +117,7 @@ class StreamPort:
     def _refuse(self, connected: socket.socket, peer: str, reason: str, text: str) -> None:
         connected.close()
         self._stats.received += 1
-        self._stats.rejected[reason] += 1
+        self._stats.reject(reason, peer)
         self._refusals.warning(peer, text)
 
     def _refuse_with_reserve(self) -> bool:
@@ -159,6 +163,8 @@ class StreamPort:
         if connection not in self._connections:
             return []  # dropped since the selector named it: it was counted then
         frames, open_still = connection.receive()
+        if self._senders is not None:
+            self._senders.note(frames, connection.peer)
         if not open_still:
             self._drop(connection)
             return frames

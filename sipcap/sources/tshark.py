@@ -8,8 +8,8 @@ that is over; it keeps tshark's own words to itself; it needs asyncio's child wa
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import select
 import subprocess
 import tempfile
@@ -19,22 +19,22 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 from sipcap.counters import Counters
-from sipcap.errors import BadFilterError, CannotStart, DecodeError, InputError
+from sipcap.errors import BadFilterError, CannotStart, InputError
 from sipcap.limits import FLUSH_INTERVAL_S, MAX_TSHARK_LINE_BYTES
 from sipcap.sources.capture_bytes import STDIN, is_pipe
-from sipcap.sources.packet_decoder import MAX_TS_US
 from sipcap.sources.passed_over import TcpCounts
 from sipcap.sources.replayed import in_turn
-from sipcap.sources.tshark_lines import LAYERS, SeenPacket, decode_line
-from sipcap.wire.detect import is_keep_alive, looks_like_sip
-from sipcap.wire.hep import attach_frames, decode_datagram
+from sipcap.sources.tshark_lines import LAYERS
+from sipcap.sources.tshark_packets import TsharkPackets
+from sipcap.sources.tshark_totals import TOTALS
 from sipcap.wire.message import Message
 
-_MESSAGES: Final = "sip || udp.payload[0:4] == 48:45:50:33"
-"""What tshark is asked for. It does not know HEP: HEPv3 comes as its datagram and is unwrapped here."""
-
-_TLS_RECORD: Final = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
-"""How a record of TLS begins: its type and version (RFC 8446 5.1)."""
+_LOGGER = logging.getLogger("sipcap")
+_MESSAGES: Final = (
+    "sip || udp.payload[0:4] == 48:45:50:33 || (udp.payload[1:1] >= c8 && udp.payload[1:1] <= cf && !tls && !dtls)"
+)
+"""What tshark is asked for. It does not know HEP: HEPv3 comes as its datagram and is unwrapped here, and so is what may
+be RTCP (RFC 5761 4), which it knows of only where it has seen the SDP."""
 
 _READ_BYTES: Final = 1 << 18
 _EMPTY_CAPTURE: Final = bytes.fromhex("d4c3b2a1020004000000000000000000000004000100000000")[:24]
@@ -67,7 +67,7 @@ class TsharkOptions:
 class TsharkSource:
     """A ReplaySource (see ``replayed.py``) over what tshark finds.
 
-    Packets without a message do not come out of tshark: ``stats.packets`` counts the others. A message in several
+    Packets without a message do not come out of tshark, which says at the end how many there were. A message in several
     packets has the time of the last one, with which tshark shows it; to the native reader it is that of the first.
     """
 
@@ -81,6 +81,7 @@ class TsharkSource:
         self._path = options.paths[0]
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
+        self._packets = TsharkPackets(self.stats, self.skipped, options.ports)
 
     @property
     def is_live(self) -> bool:
@@ -114,6 +115,7 @@ class TsharkSource:
         wanted = _MESSAGES if options.display_filter is None else f"({options.display_filter}) && ({_MESSAGES})"
         # -l: a line as soon as it is there. Raw bytes (-x) of the layers that are read here only.
         argv = [options.program, "-n", "-l", "-r", path, "-T", "ek", "-x", "-J", LAYERS, "-Y", wanted]
+        argv += ["-z", TOTALS if options.display_filter is None else f"{TOTALS},{options.display_filter}"]
         if options.keylog is not None:
             argv += ["-o", f"tls.keylog_file:{options.keylog}"]
         if options.ports is not None:
@@ -131,7 +133,11 @@ class TsharkSource:
             InputError: at the end; tshark could not read a capture, or did not come to its end.
         """
         paths = list(self._options.paths) * self._options.loops
-        return in_turn(paths, self._read_capture, lambda: self._stopping)
+        yield from in_turn(paths, self._read_capture, lambda: self._stopping)
+        if self.skipped["tls"] and not self._packets.has_opened_tls:
+            _LOGGER.warning(
+                "nothing could be read of TLS: --keylog FILE has its secrets, --ports says where SIP is in it"
+            )
 
     def _read_capture(self, path: str) -> Iterator[list[Message]]:
         self._path = path
@@ -142,6 +148,7 @@ class TsharkSource:
                     self._check_end(path, words)
             finally:
                 self.close()
+                self._packets.finish()
         if not self.is_live and path != STDIN:
             self.used_bytes += os.stat(path).st_size  # noqa: PTH116  # a path that may be bytes of any kind
 
@@ -180,71 +187,8 @@ class TsharkSource:
                     raise InputError(f"{self._path}: tshark wrote a line of more than {MAX_TSHARK_LINE_BYTES} bytes")
 
     def _hand_on(self, lines: Sequence[bytes]) -> list[Message]:
-        messages: list[Message] = []
-        times: list[int] = []
-        for line in lines:
-            if not line:
-                continue
-            try:
-                packet = decode_line(line)
-            except DecodeError as error:
-                self.stats.received += 1
-                self.stats.rejected[error.reason] += 1
-                continue
-            if packet is None:
-                continue
-            self.stats.packets += 1
-            self.stats.bytes += packet.captured
-            found = self._messages_of(packet)
-            messages += found
-            times += [packet.ts_us] * len(found)
-        self.stats.received += len(messages)
-        self.packet_times = times
+        messages, self.packet_times = self._packets.read(lines)
         return messages
-
-    def _messages_of(self, packet: SeenPacket) -> list[Message]:
-        """The messages of a packet, by the same rules as the native reader's."""
-        ports = self._options.ports
-        inner: list[Message] = []
-        if packet.hep:
-            if not self._has_time(packet):
-                return []
-            try:
-                decode_datagram(packet.hep, inner, packet.ts_us)
-            except DecodeError as error:
-                self.stats.received += 1
-                self.stats.rejected[error.reason] += 1
-            attach_frames(packet.hep, inner)
-        else:
-            inner = [each for each in packet.messages if self._is_message(each)]
-            if not inner:
-                self.skipped["other"] += 1
-        found = []
-        for message in inner:
-            message.ts_us = message.ts_us or packet.ts_us
-            if ports is None or message.source_port in ports or message.destination_port in ports:
-                if self._has_time(packet):
-                    found.append(message)
-            else:
-                self.stats.received += 1
-                self.stats.filtered["ports"] += 1
-        if found and packet.captured < packet.length:
-            self.stats.truncated += 1
-        return found
-
-    def _has_time(self, packet: SeenPacket) -> bool:
-        """Count a message whose packet has a time which no row can hold (False)."""
-        if 0 < packet.ts_us < MAX_TS_US:
-            return True
-        self.stats.received += 1
-        self.stats.rejected["time"] += 1
-        return False
-
-    def _is_message(self, message: Message) -> bool:
-        if self._options.ports is None:
-            return looks_like_sip(message.payload)
-        # tshark was told that all on the ports is SIP; TLS without its keys is not.
-        return not is_keep_alive(message.payload) and not _TLS_RECORD.match(message.payload)
 
     def _check_end(self, path: str, words: IO[bytes]) -> None:
         """See how tshark ended; raises InputError."""

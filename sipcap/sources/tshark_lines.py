@@ -47,13 +47,18 @@ class _Line(Struct):
 
 
 class SeenPacket(Struct):
-    """One packet: its time, how many bytes of it were captured and sent, the messages, a datagram that is HEP."""
+    """One packet.
+
+    Its time, how many bytes of it were captured and sent, the SIP messages in it, what carries them (``udp``, ``tcp``,
+    ``sctp``, ``tls`` or ""), and a datagram that is no SIP, as a message of its own.
+    """
 
     ts_us: int
     captured: int
     length: int
     messages: list[Message]
-    hep: bytes
+    transport: str
+    other: Message | None
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -89,13 +94,17 @@ def _packet(layers: _Layers) -> SeenPacket:
     _add_network(message, layers, protocols)
     _add_link(message, layers, protocols)
     payloads = [bytes.fromhex(text) for text in _all(layers.sip_raw)]
-    hep = b""
+    other = None
     if transport == "udp" and message.ip_protocol != _TLS:
         # A datagram is a message, whatever Content-Length says of it; tshark's ends there.
         datagram = bytes.fromhex(_last(ports.get("udp_udp_payload_raw", "")))
-        payloads, hep = ([datagram], b"") if payloads else ([], datagram)
+        if payloads:
+            payloads = [datagram]
+        else:
+            other = msgspec.structs.replace(message, payload=datagram)
     messages = [msgspec.structs.replace(message, payload=each, extra=dict(message.extra or {})) for each in payloads]
-    return SeenPacket(ts_us, _number(frame["frame_frame_cap_len"]), _number(frame["frame_frame_len"]), messages, hep)
+    captured, length = _number(frame["frame_frame_cap_len"]), _number(frame["frame_frame_len"])
+    return SeenPacket(ts_us, captured, length, messages, "tls" if message.ip_protocol == _TLS else transport, other)
 
 
 def _add_network(message: Message, layers: _Layers, protocols: list[str]) -> None:

@@ -12,6 +12,7 @@ from tests.support.database_server import free_port
 from tests.support.messages import hep3_datagram
 from tests.support.receiving import send_udp
 from tests.support.records import sip_lines
+from tests.support.services import LISTEN, USUAL, service
 
 SCHEMES = ("postgresql", "mysql")
 
@@ -51,3 +52,24 @@ def test_run_receives_into_the_spool_if_no_server_answers(run: Start, tmp_path: 
     assert process.stop() == 0
     counted = process.summary
     assert (counted["received"], counted["spooled"], imbalance(counted)) == (20, 20, 0)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_run_says_at_once_that_a_database_is_away(tmp_path: Path, scheme: str) -> None:
+    """It has never answered: not even before the first record does it look as if it had."""
+    text = USUAL.replace("sqlite:///sipcap.db", nowhere(scheme)) + "spool = spool\n" + LISTEN
+    with service(tmp_path, text) as running:
+        wait_for(lambda: running.stats()["stores"][0]["database_tried"], "the attempt")
+        assert running.stats()["stores"][0]["database_up"] is False
+
+
+def test_run_knows_of_a_database_without_any_record(tmp_path: Path) -> None:
+    """To connect is enough; of one that nothing has been for it is not known."""
+    text = USUAL + LISTEN + "[capture_mode:other]\ndb_url = sqlite:///sipcap.db\ntable_name = other\n"
+    with service(tmp_path, text) as running:
+        wait_for(lambda: running.stats()["stores"][0]["database_up"], "the first")
+        own, other = running.stats()["stores"]
+        assert (own["database_tried"], other["database_tried"], other["database_up"]) == (True, False, False)
+        send_udp(running.process.port, hep3_datagram(0))
+        running.wait_for_stored(1)
+        assert running.stop()["stored"] == 1

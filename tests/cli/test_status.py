@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sipcap.errors import ControlError
+from sipcap.service.control.client import ControlClient
 from tests.conftest import SIPCAP, TIMEOUT_S, RunSipcap, environment
 from tests.support.background import background, wait_for
 from tests.support.controlling import SmallService, serving
+from tests.support.pipes import in_child
 
 
 @pytest.fixture
@@ -123,3 +128,25 @@ def test_status_watch_ends_with_its_reader(tmp_path: Path, path: str) -> None:
     )  # fmt: skip
     assert b"Enabled" in done.stdout
     assert done.stderr.strip() == b"0"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_status_at_a_socket_of_others_says_what_helps(service: SmallService) -> None:
+    """That the service runs is not in doubt: nobody is asked whether it does."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = f"{folder}/control.sock"
+
+        def ask() -> int:
+            os.setgroups([])
+            os.setuid(65_534)
+            try:
+                ControlClient(path).call("sipcapture.status", "check")
+            except ControlError as error:
+                wanted = ("permission denied", "sudo", "control_group")
+                return 0 if all(map(str(error).__contains__, wanted)) and "running" not in str(error) else 2
+            return 1
+
+        with serving(service, control_socket=path):
+            Path(path).chmod(0o600)
+            assert os.waitstatus_to_exitcode(os.waitpid(in_child(ask), 0)[1]) == 0

@@ -57,3 +57,10 @@ def test_health_without_a_storing_process_is_bad() -> None:
     assert ailments(service.stats()) == [
         f"capture mode {mode}: its storing process is not running" for mode in ("default", "mode1")
     ]
+
+
+def test_health_before_anything_is_known_of_a_database_is_good() -> None:
+    """Nothing has been for it yet, and so it lacks nothing."""
+    service = SmallService()
+    service.database_up, service.database_tried, service.spool_bytes = False, False, None
+    assert ailments(service.stats()) == []

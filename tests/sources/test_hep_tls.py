@@ -241,3 +241,13 @@ def test_agents_that_come_and_go_leave_nothing_behind(options: HepOptions) -> No
         with in_thread(visit) as raised:
             assert payloads(source, 8) == [sip_message(number) for number in range(8)]
         assert raised == []
+
+
+def test_tls_sender_of_what_is_refused_is_known(options: HepOptions) -> None:
+    """As over TCP."""
+    with opened(ENDPOINT, options=replace(options, auth_key=b"key")) as source:
+        port = port_of(source)
+        with in_thread(lambda: send_tls(port, FRAMES[0], client_context())) as raised:
+            take(source, 0, until=lambda: bool(source.stats.rejected))
+        assert raised == []
+        assert source.stats.last_senders == {"auth_key": "127.0.0.1"}

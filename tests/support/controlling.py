@@ -38,6 +38,7 @@ class SmallService:
         self.sorting_pid = 4243
         self.storing_pid = 4244
         self.database_up = True
+        self.database_tried = True
         self.spool_bytes: int | None = 0
         self.spool_full = False
         self.errors: list[dict[str, Any]] = []
@@ -100,6 +101,7 @@ class SmallService:
             "spool_records": None if self.spool_bytes is None else 0,
             "spool_full": self.spool_full,
             "database_up": self.database_up,
+            "database_tried": self.database_tried,
         }
 
 

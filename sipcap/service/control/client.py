@@ -79,6 +79,12 @@ class ControlClient:
             return act()
         except TimeoutError:
             self._fail(f"no answer within {self._timeout_s:g} s")
+        except PermissionError:
+            self.close()
+            raise Unreachable(
+                f"{self._path}: permission denied: the socket belongs to others; ask with sudo, or let the service have"
+                " a control_group that you are in"
+            ) from None
         except (OSError, ValueError) as error:  # ValueError: a name with a NUL
             self._fail(getattr(error, "strerror", None) or str(error))
 
