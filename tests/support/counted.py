@@ -18,16 +18,17 @@ _CALLS: Final = {
 }  # fmt: skip
 """Functions that count by a reason, or hand it to who does."""
 
-_NOT_LIVE: Final = (
-    "service/control/", "exporting/", "wire/pcap", "wire/capture_framer", "sources/pcap", "doctor/", "devtools/",
+_ELSEWHERE: Final = (
+    "service/control/", "exporting/", "doctor/", "devtools/", "wire/pcap", "wire/capture_framer", "sources/pcap",
+    "wire/link", "wire/layer2", "wire/ip.", "wire/tcp.", "wire/sctp", "wire/packet", "wire/tunnels", "wire/unwrap",
 )  # fmt: skip
-"""Beginnings of files in which such words tell of something else: requests of clients, files of captures."""
+"""Beginnings of files in which such words tell of something else: requests of clients, files of captures, packets."""
 
 
 def counted_reasons(counter: str) -> set[str]:
     """The reasons that a live capture, or what stores, can have under ``filtered``, ``rejected`` or ``dropped``."""
     package = ROOT / "sipcap"
-    files = (path for path in package.rglob("*.py") if not str(path.relative_to(package)).startswith(_NOT_LIVE))
+    files = (path for path in package.rglob("*.py") if not str(path.relative_to(package)).startswith(_ELSEWHERE))
     return {reason for path in files for reason in _reasons(path, counter)}
 
 
