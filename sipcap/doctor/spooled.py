@@ -64,6 +64,11 @@ def _are_same(one: Path, other: Path) -> bool:
 def _examined(place: _Place) -> Iterator[Finding]:
     try:
         paths = files_in(place.path)
+    except PermissionError as error:
+        # Who may ask a service need not be allowed to see what it has captured.
+        found = f"spool {place.path}: {error.strerror}"
+        yield unknown(f"{found}; it is the running service's") if place.served else wrong(found)
+        return
     except OSError as error:
         yield wrong(f"spool {place.path}: {error.strerror}")
         return

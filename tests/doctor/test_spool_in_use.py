@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from sipcap.spool import Spool
 from tests.conftest import SIPCAP, environment
@@ -12,6 +16,7 @@ from tests.support.background import background, wait_for
 from tests.support.captured import locked, messages_in, texts
 from tests.support.databases import rows_of
 from tests.support.messages import hep3_datagram
+from tests.support.programs import need
 from tests.support.receiving import send_udp
 from tests.support.records import sip_record
 from tests.support.services import LISTEN, USUAL, service
@@ -82,6 +87,27 @@ def test_doctor_calls_no_folder_foreign_that_a_process_holds(doctor: Doctor, tmp
     assert run_shell(command, tmp_path, SIPCAP_DB_URL="sqlite:///mended.db").returncode == 0
     assert len(messages_in(tmp_path / "mended.db")) == 1
     assert not list(tmp_path.glob("spool/*/*.ndjson"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_doctor_by_one_who_may_not_look_into_the_services_spool_finds_nothing_wrong(tmp_path: Path) -> None:
+    """Members of control_group may ask the service; what it captured is not theirs to see."""
+    tmp_path.chmod(0o700)
+    code = (
+        "from types import SimpleNamespace as N; from sipcap.config.reading import read_settings as r;"
+        "from sipcap.service.plan import Plan; from sipcap.doctor.spooled import check_spool;"
+        "from sipcap.config.settings import Override as O;"
+        "plan = Plan(r(None, {'spool': O(False, '-')}));"
+        f"served = {{'path': {str(tmp_path)!r}, 'keys': {{'0': 'm'}}}};"
+        "print(*(found.state for found in check_spool(plan, N(stats={'spool': served}))))"
+    )
+    done = subprocess.run(
+        [need("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", code],
+        cwd="/", env=environment(), capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    if b"No module named" in done.stderr:
+        pytest.skip("the checkout cannot be read by others")
+    assert done.stdout == b"unknown\n", done.stderr
 
 
 def run_shell(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
