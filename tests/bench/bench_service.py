@@ -83,6 +83,7 @@ def sqlite(folder: Path) -> Iterator[Target]:
 @contextmanager
 def mysql(pool_mb: int) -> Iterator[Target]:
     """A private MariaDB; each commit is synchronised, as it comes."""
+    settings = {"innodb-buffer-pool-size": pool_mb << 20, "innodb-log-file-size": _LOG_BYTES}
     with running("mysql", durable=True, settings=settings) as server:
         database = server.create_database()
         names = ("version", "innodb_buffer_pool_size", "innodb_flush_log_at_trx_commit", "innodb_log_file_size")

@@ -130,7 +130,7 @@ def test_batch_that_leaves_the_spool_is_published_as_a_whole(
         rows = [Row(sip_record(number), {}) for number in range(5)]
         recovery.keep([Batch("b" * 32, {"t": rows})], SinkError("away", transient=True))
         publish()
-        recovering.COUNTING = _Lock(times, publish)  # type: ignore[misc,assignment]
+        recovering.COUNTING = _Lock(times, publish)  # type: ignore[attr-defined,assignment]
 
         def remove(segment: Segment) -> None:
             if removed:
