@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 _CALLS: Final = {
     "filtered": frozenset[str](),
     "rejected": frozenset({
-        "DecodeError", "HookFailed", "Found", "_lost", "_lose", "_refuse", "_cut", "_search_from_here",
+        "DecodeError", "HookFailed", "Found", "reject", "_lost", "_lose", "_refuse", "_cut", "_search_from_here",
     }),
     "dropped": frozenset({"_drop"}),
 }  # fmt: skip
