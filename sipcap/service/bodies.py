@@ -15,6 +15,7 @@ from sipcap.capture_loop import capture
 from sipcap.counters import COUNTING, Counters
 from sipcap.deadletter import DeadLetterFile
 from sipcap.errors import SipcapError, Unwritten
+from sipcap.hooks import exit_handlers
 from sipcap.lanes import Lane
 from sipcap.latency import Histogram
 from sipcap.limits import FLUSH_INTERVAL_S, HOOKS_DRAIN_SHARE
@@ -113,6 +114,7 @@ class _Publisher:
         self._child.publish(counters, **self._state(), **more)
 
 
+@exit_handlers()  # of the hook, which is loaded here
 def capture_body(
     child: Child, plan: Plan, source: LiveSource, output: int, turnstile: SharedTurnstile, line: Lifeline,
     switches: Switches,

@@ -217,6 +217,18 @@ def test_hook_has_its_exit_handlers_called_in_each_process(tmp_path: Path, liste
     assert not re.search("ending (loaded|forgotten)", process.said)
 
 
+def test_hook_of_run_has_its_exit_handlers_called_in_each_process(tmp_path: Path, run: Start, db_path: Path) -> None:
+    """Also those that the first call registers."""
+    process = run("--hook", hook_file(tmp_path, AT_EXIT), "--children", "2")
+    send_udp(process.port, *map(hep3_datagram, range(40)))
+    wait_for(lambda: db_path.exists() and "sip_capture" in tables_of(db_path), "a table")
+    assert process.stop() == 0
+    numbers = [int(number) for number in re.findall(r"ending with (\d+)\n", process.said)]
+    assert (len(numbers), sum(numbers)) == (2, process.summary["stored"])
+    assert process.summary["stored"] == 40
+    assert process.said.count("first registered\n") == 2
+
+
 def test_hook_of_replay_has_its_exit_handlers_called(sipcap: RunSipcap, tmp_path: Path) -> None:
     """What they print is no line among the records."""
     sip_capture(tmp_path / "c.pcap", [sip(), sip("BYE")], first_us=1_700_000_000_000_000)

@@ -90,3 +90,21 @@ def test_reload_that_is_refused_tells_no_password(tmp_path: Path) -> None:
         assert "geheim" not in told
         assert "mysql://u:(hidden)@h/db" in running.stats()["errors"][-1]["text"]
         running.stop()
+
+
+def test_bug_of_the_supervisor_ends_the_service_in_order(tmp_path: Path) -> None:
+    """What has been received is stored and counted, and then the bug is told."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from sipcap.service.supervisor import Supervisor\n"
+        "def broken(self): raise RuntimeError('broken')\n"
+        "Supervisor._reload_for_signal = broken\n"
+    )
+    text = USUAL.replace("batch_interval = 0.1", "batch_interval = 60") + LISTEN
+    with service(tmp_path, text, env={"PYTHONPATH": str(tmp_path)}) as running:
+        send_udp(running.process.port, *map(hep3_datagram, range(10)))
+        wait_for(lambda: running.counters["received"] == 10, "the messages")
+        running.process.send_signal(signal.SIGHUP)
+        assert running.process.wait() == 70
+        counted = running.process.summary
+    assert (counted["received"], counted["stored"], counted["dropped"]) == (10, 10, {})
+    assert "bug: RuntimeError: broken" in running.process.said
