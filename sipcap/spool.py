@@ -24,7 +24,8 @@ from sipcap.deadletter import lines_of
 from sipcap.errors import CannotStart, InputError
 from sipcap.ndjson import BadLine, decode_record
 from sipcap.sinks.base import Row
-from sipcap.spool_files import files_in, lock_folder, remove_empty_folders, remove_if_empty, sync_folder, write_durably
+from sipcap.sinks.folder import sync_folder
+from sipcap.spool_files import files_in, lock_folder, remove_empty_folders, remove_if_empty, write_durably
 
 _LOGGER = logging.getLogger("sipcap")
 _NAME: Final = re.compile(r"\d{20}-(\d{1,9})-([0-9a-f]{8})-([0-9a-z-]{1,64})\.ndjson")

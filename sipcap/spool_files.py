@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from sipcap.sinks.folder import sync_folder
+
 _FOLDER: Final = re.compile(r"[0-9a-f]{16}\.\d{1,9}")
 
 
@@ -90,12 +92,3 @@ def write_durably(path: Path, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 name.unlink()
         raise
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable; raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -237,7 +237,7 @@ def said(error: Exception) -> str:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names of new files durable."""
+    """Make the names in a folder durable; raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
