@@ -10,6 +10,7 @@ from tests.support.background import Start, imbalance, wait_for
 from tests.support.captured import locked, messages_in, texts
 from tests.support.messages import hep3_datagram
 from tests.support.receiving import send_udp
+from tests.support.services import LISTEN, USUAL, service
 
 
 def send_at(port: int, rate: int, numbers: range, stop: threading.Event | None = None) -> int:
@@ -87,3 +88,12 @@ def test_run_stopped_under_load_stores_what_it_received(run: Start, db_path: Pat
     stored = messages_in(db_path)
     assert len(stored) == len(set(stored)) == counted["received"]
     assert set(stored) <= set(texts(range(sent[0])))
+
+
+def test_run_says_who_sends_what_it_refuses(tmp_path: Path) -> None:
+    """Among the latest errors of its state, with the address, which is what --allow wants to know."""
+    with service(tmp_path, f"{USUAL}auth_key = key\n{LISTEN}") as running:
+        send_udp(running.process.port, hep3_datagram(0))
+        wait_for(lambda: running.stats()["errors"], "the error")
+        assert running.stats()["errors"][-1]["text"] == "rejected auth_key: 1 (last from 127.0.0.1)"
+        assert running.stop()["rejected"] == {"auth_key": 1}

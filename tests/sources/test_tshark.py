@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipcap.errors import BadFilterError, CannotStart, DecodeError, InputError
-from sipcap.sources.pcap import PcapOptions, PcapSource
 from sipcap.sources.tshark import TsharkOptions, TsharkSource
 from sipcap.sources.tshark_lines import decode_line
 from sipcap.wire.message import Message
@@ -22,10 +21,9 @@ from tests.support.capture_files import Section
 from tests.support.layered import CASES, SEGMENT_CASES, two_segments
 from tests.support.messages import BASE_TS_US, hep3_datagram, sip, sip_message
 from tests.support.programs import need
-from tests.support.rtcp import sender_report
-from tests.support.tcp import tcp
 from tests.support.tls import self_signed
 from tests.support.tls_capture import capture_tls
+from tests.support.tshark import native, seen
 
 CORPUS = Path(__file__).resolve().parents[2].parent / "shared" / "corpus" / "pcap"
 
@@ -34,28 +32,6 @@ CORPUS = Path(__file__).resolve().parents[2].parent / "shared" / "corpus" / "pca
 def tshark_is_here() -> None:
     """These tests need the program."""
     need("tshark")
-
-
-def seen(path: Path | str, **options: object) -> tuple[list[Message], TsharkSource]:
-    """All messages that tshark finds in a capture."""
-    source = TsharkSource(TsharkOptions([str(path)], **options))  # type: ignore[arg-type]
-    source.open()
-    messages: list[Message] = []
-    for batch in source:
-        assert len(batch) == len(source.packet_times)
-        messages += batch
-    source.close()
-    assert source.stats.received == len(messages) + source.stats.rejected.total() + source.stats.filtered.total()
-    return messages, source
-
-
-def native(path: Path, ports: range | None = None) -> list[Message]:
-    """All messages that the native reader finds."""
-    source = PcapSource(PcapOptions([str(path)], ports))
-    source.open()
-    messages = [message for batch in source for message in batch]
-    source.close()
-    return messages
 
 
 @pytest.mark.parametrize("name", ["hep3-homer.pcap", "ipip-heplify.pcap", "sngrep-aaa.pcap"])
@@ -163,81 +139,6 @@ def test_tshark_decrypts_tls_with_its_keys(tmp_path: Path) -> None:
         assert (message.destination_ip, message.destination_port) == ("127.0.0.1", capture.server_port)
         assert (message.ip_protocol, message.family) == (22, 2)
     assert seen(capture.path, ports=ports)[0] == []
-
-
-def packets_in(path: Path) -> tuple[int, int]:
-    """Packets and bytes of a capture, as the native reader counts them."""
-    source = PcapSource(PcapOptions([str(path)]))
-    source.open()
-    assert list(source)
-    source.close()
-    return source.stats.packets, source.stats.bytes
-
-
-HINT = "nothing could be read of TLS: --keylog FILE has its secrets, --ports says where SIP is in it"
-
-
-@pytest.mark.parametrize("given", ["ports", "wrong keys", "keys", "nothing", "all"])
-def test_tshark_that_cannot_open_tls_says_what_it_takes(
-    tmp_path: Path, log: pytest.LogCaptureFixture, given: str
-) -> None:
-    """All packets are counted, those of TLS by that name; one line has the options that may be missing."""
-    if os.geteuid():
-        pytest.skip("capturing on loopback needs root")
-    capture = capture_tls(tmp_path, self_signed(tmp_path, "server"), [sip_message(0), sip_message(1)])
-    options: dict[str, object] = {}
-    if given not in {"keys", "nothing"}:
-        options["ports"] = range(capture.server_port, capture.server_port + 1)
-    if given in ("keys", "all"):
-        options["keylog"] = str(capture.keylog)
-    elif given == "wrong keys":
-        wrong = tmp_path / "wrong"
-        wrong.write_text(f"CLIENT_RANDOM {'00' * 32} {'11' * 48}\n")
-        options["keylog"] = str(wrong)
-    messages, source = seen(capture.path, **options)
-    packets, size = packets_in(capture.path)
-    assert (source.stats.packets, source.stats.bytes) == (packets, size)
-    is_open = given == "all"
-    assert len(messages) == (2 if is_open else 0)
-    assert source.skipped.total() == packets - len(messages)
-    assert source.skipped["tls"] > 0
-    assert log.messages.count(HINT) == (0 if is_open else 1)
-
-
-def test_tshark_counts_packets_without_a_message(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
-    """Each under one reason, and of every capture anew."""
-    path = tmp_path / "mixed.pcap"
-    frames = [p.udp(sip_message(0)), p.udp(b"\x80" * 20, 9, 9), p.udp(b"?", 9, 9)]
-    mixed = [p.ethernet(p.ip4(each)) for each in frames]
-    mixed += [p.ethernet(p.ip4(tcp(b"SSH-2.0-x\r\n", 40_000, 22, sequence=at * 11), 6)) for at in range(3)]
-    path.write_bytes(p.pcap((BASE_TS_US + at, frame) for at, frame in enumerate(mixed)))
-    messages, source = seen(path, loops=2)
-    assert len(messages) == 2
-    assert source.stats.packets == 2 * len(mixed)
-    assert source.skipped == {"other": 4, "tcp": 2 * (len(mixed) - 3)}
-    assert HINT not in log.messages
-
-
-RTCP_ENDS = "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 0\r\n"
-
-
-@pytest.mark.parametrize("ports", [None, range(5_060, 5_061), range(6_000, 6_001)])
-def test_tshark_takes_rtcp_as_the_native_reader_does(tmp_path: Path, ports: range | None) -> None:
-    """Tied to its call, with a port filter, too; the rest of media is none."""
-    invite = sip(headers={"Content-Type": "application/sdp"}, body=RTCP_ENDS.encode())
-    path = tmp_path / "call.pcap"
-    payloads = [(invite, 5_060), (sender_report(), 4_001), (b"\x80\x00" + bytes(20), 4_000), (sender_report(), 5_000)]
-    path.write_bytes(p.pcap(
-        (BASE_TS_US + at, p.ethernet(p.ip4(p.udp(payload, port, port), source="192.0.2.1")))
-        for at, (payload, port) in enumerate(payloads)
-    ))  # fmt: skip
-    messages, source = seen(path, ports=ports)
-    wanted = native(path)
-    if ports is not None:
-        wanted = [message for message in wanted if ports[0] == 5_060 and message.source_port != 5_000]
-    assert messages == wanted
-    assert len(messages) == {None: 3, 5_060: 2, 6_000: 0}[ports if ports is None else ports[0]]
-    assert source.skipped.total() == 4 - len(messages) - source.stats.filtered.total()
 
 
 def test_tshark_of_a_cut_capture_gives_what_is_whole_and_an_error(tmp_path: Path) -> None:
