@@ -67,6 +67,7 @@ class PacketDecoder:
         self.last_us = 0
         """The time of the last packet, microseconds since 1970; 0 = there was none."""
         self._messages: list[Message] = []
+        self._related = 0  # so many of them are tied to their calls
         self._usual = usual_packets(ports, UDP_TUNNELS)
         self.packet_times: list[int] = []
         """When the packets of the last batch's messages were captured, microseconds since 1970, one each."""
@@ -134,8 +135,8 @@ class PacketDecoder:
         return self._hand_over([self.last_us] * len(self._messages))
 
     def _hand_over(self, times: list[int]) -> list[Message]:
-        messages, self._messages = self._messages, []
-        self._reports.relate(messages)
+        self._relate()
+        messages, self._messages, self._related = self._messages, [], 0
         self.packet_times = times
         self._stats.received += len(messages)
         self._count_streams()
@@ -252,11 +253,19 @@ class PacketDecoder:
         """Take RTCP; false if it is none, or if a port filter is set that neither its ports nor a call let it pass."""
         ports = self._ports
         wanted = ports is None or message.source_port in ports or message.destination_port in ports
+        if not wanted:
+            self._relate()  # the call may stand before it in the same batch
         if not (wanted or self._reports.media.knows(message)) or not self._reports.report(message):
             return False
         if self._is_counted(datagram, message.ts_us):
             self._messages.append(message)
         return True
+
+    def _relate(self) -> None:
+        """Tie what there is of the batch to its calls."""
+        new = self._messages[self._related :] if self._related else self._messages
+        self._reports.relate(new)
+        self._related = len(self._messages)
 
     def _is_counted(self, datagram: Datagram, ts_us: int) -> bool:
         """Count a SIP or HEP datagram that lacks its end, or (False) that has a time which no row can hold."""

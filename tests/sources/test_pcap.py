@@ -15,6 +15,7 @@ from sipcap.sources.pcap_reader import BATCH_PACKETS
 from sipcap.wire.message import Message
 from tests.support import packets as p
 from tests.support.messages import BASE_TS_US, chunk, hep3, hep3_datagram, hep12, sip, sip_message, usual_chunks
+from tests.support.rtcp import sender_report
 
 CORPUS = Path(__file__).resolve().parents[2].parent / "shared" / "corpus" / "pcap"
 RTP = b"\x80\x00" + b"\xd5" * 160
@@ -165,6 +166,24 @@ def test_ports_take_whatever_is_on_them(capture: Path) -> None:
     messages, source = read(capture, ports=range(5060, 5071))
     assert [message.payload for message in messages] == [b"not SIP at all", sip()]
     assert source.skipped == {"ports": 3}
+
+
+def test_ports_let_the_rtcp_of_a_call_pass_whose_sdp_is_just_before_it(capture: Path) -> None:
+    """In the same batch of packets, too; one that comes before the SDP, and one of nobody's call, do not pass."""
+    body = b"v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP 0\r\n"
+    invites = [sip(headers={"Content-Type": "application/sdp", "Call-ID": str(at)}, body=body) for at in range(2)]
+    payloads = [
+        (sender_report(), 4001), (invites[0], 5060), (sender_report(), 4001), (sender_report(), 6001),
+        (invites[1], 5060), (sender_report(), 4001),
+    ]  # fmt: skip
+    capture.write_bytes(p.pcap(
+        (BASE_TS_US + at, p.ethernet(p.ip4(p.udp(payload, port, port), source="10.0.0.1")))
+        for at, (payload, port) in enumerate(payloads)
+    ))  # fmt: skip
+    messages, source = read(capture, ports=range(5060, 5061))
+    assert [message.payload_type for message in messages] == [1, 5, 1, 5]
+    assert [message.correlation_id for message in messages] == [None, "0", None, "1"]
+    assert source.skipped == {"ports": 2}
 
 
 def test_ports_look_into_hep(capture: Path) -> None:
