@@ -41,7 +41,6 @@ def read_settings(
     ini = read_ini(path) if path is not None else IniFile("", ())
     settings = settings_of(ini, overrides, listening)
     ini.finish()
-    warn_of_methods(ini)
     return settings
 
 
@@ -67,6 +66,8 @@ def settings_of(ini: IniFile, overrides: Overrides | None = None, listening: Ove
     _check_repeated(ini)
     _check_metrics(ini, found["metrics_listen"], listeners)
     _check_loops(ini, routes, listeners)
+    if not ini.problems:
+        warn_of_methods(ini)
     columns = {column: found[key].value for key, column in COLUMN_KEYS.items() if found[key].value != column}
     entries = _main_entries(found) + _mode_entries(ini, modes) + _listener_entries(listeners) + _route_entries(ini)
     return Settings(

@@ -211,7 +211,7 @@ def test_config_alone_follows_the_routes_of_the_file(sipcap: RunSipcap, tmp_path
 
 
 def test_search_by_configuration_finds_what_routes_have_put_elsewhere(sipcap: RunSipcap, tmp_path: Path) -> None:
-    """In the database of its mode, with its own tables; reports stay out, as without a configuration."""
+    """In the databases of all modes, or of the one that is named; reports stay out, as without a configuration."""
     (tmp_path / "modes.ini").write_text(ROUTES)
     lines = [
         encode_records([each])
@@ -222,9 +222,12 @@ def test_search_by_configuration_finds_what_routes_have_put_elsewhere(sipcap: Ru
     ]  # fmt: skip
     assert sipcap("store", "--config", "modes.ini", stdin=b"".join(lines)).returncode == 0
     assert sipcap("store", "--config", "modes.ini", stdin=line_of(sip_record(5), _mode="m1")).returncode == 0
-    assert sipcap("search", "--config", "modes.ini").stdout == lines[0] + lines[2] + lines[4]
     found = sipcap("search", "--config", "modes.ini", "--capture-mode", "m1").stdout
     assert found == lines[1] + encode_records([sip_record(5)])
+    everywhere = lines[0] + lines[1] + lines[2] + lines[4] + encode_records([sip_record(5)])
+    assert sipcap("search", "--config", "modes.ini").stdout == everywhere
+    found = sipcap("search", "--config", "modes.ini", "--capture-mode", "default").stdout
+    assert found == lines[0] + lines[2] + lines[4]
 
 
 @pytest.mark.parametrize(
