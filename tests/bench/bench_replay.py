@@ -157,7 +157,7 @@ def measure(folder: Path, count: int) -> None:
 def main() -> None:
     """Read the command line, and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--count", type=int, default=100_000, help="messages in the capture")
+    parser.add_argument("--count", type=int, default=300_000, help="messages in the capture")
     options: Any = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measure(Path(folder), options.count)
