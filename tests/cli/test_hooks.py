@@ -184,19 +184,20 @@ def test_hook_that_has_started_threads_keeps_them(tmp_path: Path, listen: Start)
     assert process.summary["stored"] == 3
 
 
-AT_EXIT = """import atexit
+AT_EXIT = """import atexit, sys
 from atexit import register
 calls = []
-def tell(*args): print('ending', *args, len(calls))
+def say(*words): sys.stdout.write(' '.join(map(str, words)) + '\\n')  # a line in one piece: processes share the output
+def tell(*args): say('ending', *args, len(calls))
 register(tell, 'loaded')
 atexit.register(tell, 'forgotten', 0)
 atexit.unregister(tell)
-atexit.register(print, 'first', 'registered')
+atexit.register(say, 'first', 'registered')
 register(lambda: 1 / 0)
-register(lambda: print('ending with', len(calls)))
+register(lambda: say('ending with', len(calls)))
 def on(request):
     calls.append(1)
-    if len(calls) == 1: register(lambda: print('closed', len(calls)))
+    if len(calls) == 1: register(lambda: say('closed', len(calls)))
 """
 
 
