@@ -29,7 +29,7 @@ _HEP_BEGINS: Final = b"HE\1\2"
 _ONLY_IN_TUNNELS: Final = frozenset(("arp", "extension", "fragment_length", "nested"))
 """Reasons for which there is no message in a tunnel over UDP, and which random bytes hardly give."""
 
-MAX_TS_US: Final = (1 << 32) * 1_000_000
+_MAX_TS_US: Final = (1 << 32) * 1_000_000
 """2106: what 32 bits of seconds hold, in pcap as in HEP."""
 
 
@@ -143,7 +143,7 @@ class PacketDecoder:
         return messages
 
     def _expire(self, ts_us: int) -> None:
-        if 0 < ts_us < MAX_TS_US:
+        if 0 < ts_us < _MAX_TS_US:
             self._unwrapper.fragments.expire(ts_us)
             self._sctp.expire(ts_us)
             self._messages += self._streams.expire(ts_us)
@@ -199,7 +199,7 @@ class PacketDecoder:
 
     def _take_segment(self, segment: Segment) -> str:
         """Put a TCP segment into its stream."""
-        if not 0 < segment.ts_us < MAX_TS_US:
+        if not 0 < segment.ts_us < _MAX_TS_US:
             return "time"
         self._tcp.packets += 1
         self._messages += self._streams.receive(segment)
@@ -269,9 +269,7 @@ class PacketDecoder:
 
     def _is_counted(self, datagram: Datagram, ts_us: int) -> bool:
         """Count a SIP or HEP datagram that lacks its end, or (False) that has a time which no row can hold."""
-        if not 0 < ts_us < MAX_TS_US:
-            self._stats.received += 1
-            self._stats.rejected["time"] += 1
+        if not has_time(ts_us, self._stats):
             return False
         if datagram.missing:
             self._stats.truncated += 1
@@ -300,6 +298,15 @@ class PacketDecoder:
             else:
                 stats.received += 1
                 stats.filtered["ports"] += 1
+
+
+def has_time(ts_us: int, stats: Counters) -> bool:
+    """Count a message whose packet has a time which no row can hold (False)."""
+    if 0 < ts_us < _MAX_TS_US:
+        return True
+    stats.received += 1
+    stats.rejected["time"] += 1
+    return False
 
 
 def _is_on(ports: Container[int], datagram: Datagram) -> bool:

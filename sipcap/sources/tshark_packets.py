@@ -9,7 +9,7 @@ from typing import Final
 
 from sipcap.counters import Counters
 from sipcap.errors import DecodeError
-from sipcap.sources.packet_decoder import MAX_TS_US
+from sipcap.sources.packet_decoder import has_time
 from sipcap.sources.tshark_lines import SeenPacket, decode_line
 from sipcap.sources.tshark_totals import Totals
 from sipcap.wire.detect import is_keep_alive, looks_like_sip
@@ -100,7 +100,7 @@ class TsharkPackets:
                 self._skip("tls" if is_tls else "other")
             elif packet.transport == "tls":
                 self.has_opened_tls = True
-        elif not self._has_time(packet):
+        elif not has_time(packet.ts_us, self._stats):
             return []
         elif packet.other.payload[:1] == b"H":
             self._unwrap_hep(packet.other.payload, inner, packet.ts_us)
@@ -110,7 +110,7 @@ class TsharkPackets:
         for message in inner:
             message.ts_us = message.ts_us or packet.ts_us
             if self._is_on_ports(message):
-                if self._has_time(packet):
+                if has_time(packet.ts_us, self._stats):
                     found.append(message)
             else:
                 self._stats.received += 1
@@ -118,14 +118,6 @@ class TsharkPackets:
         if found and packet.captured < packet.length:
             self._stats.truncated += 1
         return found
-
-    def _has_time(self, packet: SeenPacket) -> bool:
-        """Count a message whose packet has a time which no row can hold (False)."""
-        if 0 < packet.ts_us < MAX_TS_US:
-            return True
-        self._stats.received += 1
-        self._stats.rejected["time"] += 1
-        return False
 
     def _unwrap_hep(self, datagram: bytes, messages: list[Message], ts_us: int) -> None:
         try:

@@ -16,6 +16,7 @@ from sipcap.wire.message import Message
 from tests.support import packets as p
 from tests.support.messages import BASE_TS_US, chunk, hep3, hep3_datagram, hep12, sip, sip_message, usual_chunks
 from tests.support.rtcp import sender_report
+from tests.support.tshark import read_all
 
 CORPUS = Path(__file__).resolve().parents[2].parent / "shared" / "corpus" / "pcap"
 RTP = b"\x80\x00" + b"\xd5" * 160
@@ -31,14 +32,8 @@ def read(
 ) -> tuple[list[Message], PcapSource]:
     """All messages of captures, and the source they came from."""
     source = PcapSource(PcapOptions([str(path) for path in paths], ports, bpf, loops))
-    source.open()
-    messages: list[Message] = []
-    for batch in source:
-        assert len(batch) == len(source.packet_times)
-        messages += batch
-    source.close()
-    source.close()
-    assert source.stats.received == len(messages) + source.stats.rejected.total() + source.stats.filtered.total()
+    messages = read_all(source)
+    source.close()  # for the second time
     return messages, source
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sipcap.sources.pcap import PcapOptions, PcapSource
+from sipcap.sources.replayed import ReplaySource
 from sipcap.sources.tshark import TsharkOptions, TsharkSource
 from sipcap.wire.message import Message
 
@@ -12,6 +13,11 @@ from sipcap.wire.message import Message
 def seen(path: Path | str, **options: object) -> tuple[list[Message], TsharkSource]:
     """All messages that tshark finds in a capture."""
     source = TsharkSource(TsharkOptions([str(path)], **options))  # type: ignore[arg-type]
+    return read_all(source), source
+
+
+def read_all(source: ReplaySource) -> list[Message]:
+    """All messages of a source that is not open yet; each has a time, and all that was received is counted."""
     source.open()
     messages: list[Message] = []
     for batch in source:
@@ -19,7 +25,7 @@ def seen(path: Path | str, **options: object) -> tuple[list[Message], TsharkSour
         messages += batch
     source.close()
     assert source.stats.received == len(messages) + source.stats.rejected.total() + source.stats.filtered.total()
-    return messages, source
+    return messages
 
 
 def native(path: Path, ports: range | None = None) -> list[Message]:
